@@ -1,0 +1,201 @@
+"""What travels between a client and the service: one definition for both sides.
+
+The API answers with these types and the client reads them. They are free of torch. All times are UTC, from the
+service's database.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from octet.progress import Stage
+from octet.recipe import Recipe
+from octet.report import Metric
+from octet.spec import ArraySpec, Layer, TensorSpec
+
+JobState = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+FINISHED: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
+
+T = TypeVar("T")
+
+
+class _Message(BaseModel):
+    # A client one version older than its service must still read the answers, so unknown keys are let through here.
+    model_config = ConfigDict(extra="ignore")
+
+
+class Page(_Message, Generic[T]):
+    """Part of a list, newest first."""
+
+    data: list[T]
+    has_more: bool = Field(description="Whether older entries follow.")
+    next: str | None = Field(None, description="Pass it as `after` to get the entries that follow.")
+
+
+class Model(_Message):
+    """An uploaded `.pt2`."""
+
+    id: UUID
+    name: str = Field(description="A label; it need not be unique.")
+    sha256: str
+    size: int = Field(description="Bytes.")
+    created_at: datetime
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    parameters: int
+    torch_version: str = Field(description="The torch that exported it.")
+
+
+class ModelLayers(_Message):
+    """The layers of a model, under the paths its author gave them: what recipes' layer rules match."""
+
+    data: list[Layer]
+
+
+class Dataset(_Message):
+    """An uploaded `.safetensors` or `.npz`."""
+
+    id: UUID
+    name: str
+    sha256: str
+    size: int = Field(description="Bytes.")
+    created_at: datetime
+    samples: int
+    arrays: dict[str, ArraySpec]
+
+
+class JobCreate(BaseModel):
+    """A job to do. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: UUID = Field(description="Id of an uploaded model.")
+    recipe: Recipe = Field(description="What to do; every key has a default.")
+    calibration: UUID | None = Field(None, description="Id of the dataset that activation ranges come from.")
+    evaluation: UUID | None = Field(None, description="Id of the dataset that accuracy is measured on.")
+    name: str | None = Field(None, max_length=200, description="A label.")
+
+
+class JobError(_Message):
+    """Why a job failed."""
+
+    code: str = Field(description="Stable identifier, as in `octet.errors`.")
+    message: str
+    hint: str | None = None
+
+
+class Job(_Message):
+    """A job and how far it has come."""
+
+    id: UUID
+    name: str | None
+    state: JobState
+    stage: Stage | None = Field(None, description="What the worker is doing; null before it starts.")
+    progress: float = Field(0.0, description="Share of the work that is done, 0 to 1.")
+    message: str = ""
+    queue_position: int | None = Field(None, description="Jobs that will start before this one; null once started.")
+    attempt: int = Field(0, description="How many workers have started it.")
+    model: UUID
+    recipe: Recipe
+    calibration: UUID | None
+    evaluation: UUID | None
+    verdict: Literal["passes", "fails"] | None = Field(None, description="Whether every gate of the recipe held.")
+    metrics: list[Metric] = []
+    error: JobError | None = None
+    queued_at: datetime
+    running_at: datetime | None = None
+    cancelling_at: datetime | None = None
+    succeeded_at: datetime | None = None
+    failed_at: datetime | None = None
+    cancelled_at: datetime | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the state can no longer change."""
+        return self.state in FINISHED
+
+
+class JobCheck(_Message):
+    """The answer to a job that was only validated."""
+
+    valid: Literal[True] = True
+    recipe: Recipe = Field(description="The recipe with every default filled in.")
+
+
+class Event(_Message):
+    """Something that happened to a job."""
+
+    id: int
+    at: datetime
+    kind: Literal["state", "progress"]
+    state: JobState
+    stage: Stage | None = None
+    progress: float = 0.0
+    message: str = ""
+    attempt: int = 0
+
+
+class Artifact(_Message):
+    """A file that a job made."""
+
+    id: UUID
+    job: UUID
+    name: str = Field(description="File name, for example `model.pt`.")
+    media_type: str
+    sha256: str
+    size: int = Field(description="Bytes.")
+    created_at: datetime
+
+
+class EngineInfo(_Message):
+    """A kernel library a recipe may name."""
+
+    name: str
+    summary: str
+    architectures: list[str]
+    cpu_flags: list[str] = Field(description="What the deploy CPU must have; `a|b`: either.")
+    reduce_range: bool = Field(description="Whether 7-bit activations are its default.")
+
+
+class Worker(_Message):
+    """A worker that has been heard of lately."""
+
+    id: UUID
+    host: str
+    pid: int
+    version: str
+    slots: int = Field(description="How many jobs it runs at a time.")
+    jobs: list[UUID] = Field(description="What it is running now.")
+    engines: list[str] = Field(description="Engines its torch has.")
+    started_at: datetime
+    seen_at: datetime
+
+
+class Health(_Message):
+    """Whether the service can take and run jobs."""
+
+    status: Literal["ok", "degraded"]
+    checks: dict[str, str] = Field(description="Each part, `ok` or what is wrong with it.")
+
+
+class ProblemField(_Message):
+    """One offending place of a request."""
+
+    pointer: str = Field(description="RFC 6901 JSON pointer into the body.")
+    detail: str
+    hint: str | None = None
+
+
+class Problem(_Message):
+    """An error, as RFC 9457 `application/problem+json`."""
+
+    type: str = Field(description="Stable identifier, `urn:octet:error:` and the error's code.")
+    title: str
+    status: int
+    detail: str
+    hint: str | None = Field(None, description="What to do about it.")
+    errors: list[ProblemField] = []

@@ -1,0 +1,31 @@
+"""The connection to Postgres."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.orm import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Database:
+    """A pool of connections; `begin()` gives a session whose block is one transaction."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        # psycopg 3 whatever spelling the environment uses: postgres://, postgresql:// or postgresql+psycopg://.
+        self.url = make_url(url).set(drivername="postgresql+psycopg")
+        self.engine = create_engine(self.url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """A session; committed at the end of the block, rolled back if it raises."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()

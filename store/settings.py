@@ -1,0 +1,34 @@
+"""The service's settings, from `OCTET_*` environment variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 2**20
+GIB = 2**30
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable `OCTET_` plus its name."""
+
+    model_config = SettingsConfigDict(env_prefix="OCTET_", extra="ignore", frozen=True)
+
+    database_url: str = Field(description="Postgres, for example `postgresql://user:password@host/octet`.")
+    redis_url: str = Field(description="Redis, `redis://…` or `unix:///path`.")
+
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: int = Field(8000, description="Port the API listens on; 0 takes a free one.")
+    max_upload_bytes: int = Field(4 * GIB, gt=0, description="Largest body of an upload; more is answered with 413.")
+    spool_dir: Path | None = Field(None, description="Where uploads wait while they are checked; default: the system's.")
+
+    worker_slots: int = Field(1, ge=1, description="Jobs a worker runs at a time.")
+    lease_seconds: float = Field(30.0, gt=0, description="A worker not heard of for so long has lost its job.")
+    heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker renews the lease of its job.")
+    reconcile_seconds: float = Field(10.0, gt=0, description="How often lost hints and lost leases are looked for.")
+    max_attempts: int = Field(3, ge=1, description="How often a job is started before it is given up.")
+    job_timeout_seconds: float = Field(3600.0, gt=0, description="Wall time of one attempt.")
+    job_memory_bytes: int = Field(16 * GIB, gt=0, description="Memory a job's process may allocate.")
+    job_threads: int | None = Field(None, ge=1, description="CPU threads of a job; default: all this machine has.")
