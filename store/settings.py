@@ -14,7 +14,7 @@ GIB = 2**30
 class Settings(BaseSettings):
     """Each field is the environment variable `OCTET_` plus its name."""
 
-    model_config = SettingsConfigDict(env_prefix="OCTET_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="OCTET_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     database_url: str = Field(description="Postgres, for example `postgresql://user:password@host/octet`.")
     redis_url: str = Field(description="Redis, `redis://…` or `unix:///path`.")
