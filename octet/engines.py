@@ -44,9 +44,16 @@ ENGINES: dict[str, Engine] = {
     engine.name: engine
     for engine in (
         Engine("fbgemm", "server x86 with AVX2", _X86, ("avx2",), reduce_range=True, per_channel_weights=True),
-        Engine("x86", "fbgemm and oneDNN, chosen per layer", _X86, ("avx2",), reduce_range=True, per_channel_weights=True),
         Engine(
-            "onednn", "x86 with VNNI or AMX", _X86, ("avx512_vnni|avx_vnni",), reduce_range=False, per_channel_weights=True
+            "x86", "fbgemm and oneDNN, chosen per layer", _X86, ("avx2",), reduce_range=True, per_channel_weights=True
+        ),
+        Engine(
+            "onednn",
+            "x86 with VNNI or AMX",
+            _X86,
+            ("avx512_vnni|avx_vnni",),
+            reduce_range=False,
+            per_channel_weights=True,
         ),
         Engine("qnnpack", "ARM phones and boards", _ARM, (), reduce_range=False, per_channel_weights=True),
     )

@@ -5,9 +5,11 @@ The API turns these into RFC 9457 problems and the command line into an exit sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class OctetError(Exception):
         errors: The offending places, when the input was a document.
     """
 
-    code: ClassVar[str] = "octet_error"
+    code: str = "octet_error"
 
     def __init__(self, message: str, *, hint: str | None = None, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(message)

@@ -32,7 +32,9 @@ class Weights(_Section):
     )
     scheme: Literal["symmetric", "affine"] = Field("symmetric", description="Zero point fixed at 0, or free.")
     observer: Literal["minmax"] = Field("minmax", description="What finds the range.")
-    power_of_two: bool = Field(False, description="Round each scale up to a power of two, as shift-only hardware needs.")
+    power_of_two: bool = Field(
+        False, description="Round each scale up to a power of two, as shift-only hardware needs."
+    )
 
 
 class Activations(_Section):
@@ -42,9 +44,11 @@ class Activations(_Section):
     scheme: Literal["affine", "symmetric"] = Field("affine", description="Zero point free, or fixed at mid-range.")
     observer: Literal["histogram", "minmax", "moving_average"] = Field(
         "histogram",
-        description="What finds the range: least squared error over a histogram, the extremes, or their moving average.",
+        description="What finds the range: least squared error of a histogram, the extremes, or their moving average.",
     )
-    power_of_two: bool = Field(False, description="Round each scale up to a power of two, as shift-only hardware needs.")
+    power_of_two: bool = Field(
+        False, description="Round each scale up to a power of two, as shift-only hardware needs."
+    )
     reduce_range: bool | Literal["auto"] = Field(
         "auto", description="7-bit activations, right on CPUs without VNNI. `auto`: the engine's default."
     )
@@ -215,7 +219,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             name="dynamic",
-            summary="Weights in int8, activations quantized on the fly. No data needed; best for linear and recurrent layers.",
+            summary="Weights in int8, activations on the fly. No data needed; best for linear and recurrent layers.",
             recipe=Recipe(method="dynamic"),
         ),
         Preset(

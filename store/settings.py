@@ -22,7 +22,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, description="Port the API listens on; 0 takes a free one.")
     max_upload_bytes: int = Field(4 * GIB, gt=0, description="Largest body of an upload; more is answered with 413.")
-    spool_dir: Path | None = Field(None, description="Where uploads wait while they are checked; default: the system's.")
+    spool_dir: Path | None = Field(
+        None, description="Where uploads wait while they are checked; default: the system's."
+    )
 
     worker_slots: int = Field(1, ge=1, description="Jobs a worker runs at a time.")
     lease_seconds: float = Field(30.0, gt=0, description="A worker not heard of for so long has lost its job.")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from octet.errors import InvalidRecipeError
+from octet.recipe import PRESETS, Recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_every_key_has_a_default() -> None:
+    recipe = Recipe.parse({})
+    assert (recipe.octet, recipe.method, recipe.engine) == (1, "static", "x86")
+
+
+def test_yaml_and_json_files_give_the_same_recipe(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("method: qat\nlayers:\n  - {name: 'head.*', method: float}\n")
+    (tmp_path / "r.json").write_text('{"method": "qat", "layers": [{"name": "head.*", "method": "float"}]}')
+    assert Recipe.load(tmp_path / "r.yaml") == Recipe.load(tmp_path / "r.json")
+
+
+def test_the_canonical_form_is_one_text_whatever_was_left_out() -> None:
+    assert Recipe.parse({}).canonical() == Recipe.parse({"engine": "x86", "method": "static"}).canonical()
+    assert Recipe.parse(json.loads(Recipe.parse({"method": "qat"}).canonical())) == Recipe(method="qat")
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer", "hint"),
+    [
+        ({"metod": "static"}, "/metod", "Did you mean 'method'?"),
+        ({"weights": {"granulrity": "per_tensor"}}, "/weights/granulrity", "Did you mean 'granularity'?"),
+        ({"layers": [{"name": "a", "methd": "float", "method": "float"}]}, "/layers/0/methd", "Did you mean 'method'?"),
+        ({"gates": {"zzz": 1}}, "/gates/zzz", "Known keys: max_accuracy_drop, min_sqnr_db, min_speedup."),
+    ],
+)
+def test_an_unknown_key_is_named_with_its_path_and_the_nearest_known_one(
+    document: dict[str, Any], pointer: str, hint: str
+) -> None:
+    with pytest.raises(InvalidRecipeError) as caught:
+        Recipe.parse(document)
+    (error,) = caught.value.errors
+    assert (error.pointer, error.hint) == (pointer, hint)
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer", "words"),
+    [
+        ({"engine": "tensorrt"}, "/engine", "'tensorrt' is not known"),
+        ({"octet": 2}, "/octet", "should be 1"),
+        ({"measure": {"batch_sizes": [0]}}, "/measure", "batch sizes start at 1"),
+        ({"layers": [{"method": "float"}]}, "/layers/0", "needs a `name`, a `type`, or both"),
+        ({"method": "qat", "layers": [{"name": "a", "method": "static"}]}, "", "cannot be mixed into a qat recipe"),
+        ({"training": {"learning_rate": 0}}, "/training/learning_rate", "greater than 0"),
+        ([], "", "should be a valid dictionary"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_path(document: Any, pointer: str, words: str) -> None:
+    with pytest.raises(InvalidRecipeError) as caught:
+        Recipe.parse(document)
+    assert [error.pointer for error in caught.value.errors] == [pointer]
+    assert words in caught.value.errors[0].message
+
+
+def test_a_file_that_is_no_recipe_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRecipeError, match=r"cannot be read"):
+        Recipe.load(tmp_path / "missing.yaml")
+    (tmp_path / "bad.yaml").write_text("method: [static")
+    with pytest.raises(InvalidRecipeError, match=r"neither YAML nor JSON"):
+        Recipe.load(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_found_by_its_name(name: str) -> None:
+    assert Recipe.preset(name) == PRESETS[name].recipe
+
+
+def test_an_unknown_preset_lists_the_known_ones() -> None:
+    with pytest.raises(InvalidRecipeError) as caught:
+        Recipe.preset("int4")
+    assert "static-vnni" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("document", "needed"),
+    [
+        ({"method": "dynamic"}, False),
+        ({"method": "static"}, True),
+        ({"method": "qat"}, True),
+        ({"method": "dynamic", "layers": [{"type": "Conv2d", "method": "static"}]}, True),
+    ],
+)
+def test_calibration_is_needed_where_any_layer_is_static(document: dict[str, Any], needed: bool) -> None:
+    assert Recipe.parse(document).needs_calibration is needed
