@@ -1,0 +1,59 @@
+"""Commands that work on this machine, without the service."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import octet
+from octet.cli import bars, render
+from octet.cli.app import AsJson, EngineName, MethodName, ModelFile, RecipeName, answer, chosen_recipe, require_gates
+from octet.cli.source import example_tensor, load_module
+
+
+def inspect(model: ModelFile, as_json: AsJson = False) -> None:
+    """Show what a model takes, gives and is made of. Nothing in the file is executed."""
+    spec = octet.load(model).spec
+    answer(spec, lambda: render.program(spec, title=str(model)), as_json=as_json)
+
+
+def export(
+    source: Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="A module, or a function that makes one.")],
+    example: Annotated[
+        list[str],
+        typer.Option(metavar="SHAPE[:DTYPE]", help="An example input, such as 1x3x224x224 or 1x128:int64; in order."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", dir_okay=False, help="The `.pt2` to write.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a `.pt2` of a model in your own code. This runs FILE.py, on this machine."""
+    octet.export(load_module(source), tuple(map(example_tensor, example)), output)
+    inspect(output, as_json=as_json)
+
+
+def quantize(
+    model: ModelFile,
+    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="Directory for the artifact.")],
+    *,
+    recipe: RecipeName = None,
+    method: MethodName = None,
+    engine: EngineName = None,
+    calibration: Annotated[Path | None, typer.Option(help="Data file that ranges are taken from.")] = None,
+    evaluation: Annotated[Path | None, typer.Option(help="Data file that accuracy is measured on.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quantize a model on this machine, and prove what that did to it."""
+    chosen = chosen_recipe(recipe, method, engine)
+    program = octet.load(model)
+    with bars.steps("quantize") as on_progress:
+        result = octet.quantize(
+            program,
+            chosen,
+            calibration=None if calibration is None else octet.read_dataset(calibration),
+            evaluation=None if evaluation is None else octet.read_dataset(evaluation),
+            on_progress=on_progress,
+        )
+        result.save(output)
+    report = result.report
+    answer(report, lambda: render.reports([(report.recipe.method, report)]), as_json=as_json)
+    require_gates(report)

@@ -1,0 +1,215 @@
+"""What the commands show to people: one place for every table, shared with `script/demo`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from octet.report import GateResult, Latency, Report
+    from octet.spec import ProgramSpec, TensorSpec
+    from octet.wire import Job
+
+_ARROW = " → "
+_NONE = "-"
+_TIMES = "×"  # noqa: RUF001 - the sign for a ratio, on purpose
+_PIPE_WIDTH = 160
+
+_COLOURS = {
+    "succeeded": "green",
+    "passes": "green",
+    "faster": "green",
+    "running": "cyan",
+    "cancelling": "yellow",
+    "failed": "red",
+    "fails": "red",
+    "slower": "red",
+}
+
+
+def console() -> Console:
+    """Standard output; a pipe gets lines wide enough for every table."""
+    fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(file=sys.stdout, width=None if fixed else _PIPE_WIDTH, highlight=False)
+
+
+def program(spec: ProgramSpec, *, title: str) -> RenderableType:
+    """A model: what it takes, what it gives, its layers."""
+    facts = _facts(
+        ("inputs", _tensors(spec.inputs)),
+        ("outputs", _tensors(spec.outputs)),
+        ("parameters", f"{spec.parameters:,}"),
+        ("exported by", f"torch {spec.torch_version}"),
+    )
+    layers = _table("layer", "type", "parameters>")
+    for layer in spec.layers:
+        layers.add_row(Text(layer.name), layer.type, f"{layer.parameters:,}")
+    return Group(Text(title, style="bold"), facts, layers)
+
+
+def reports(rows: Iterable[tuple[str, Report]], *, first: str = "method") -> RenderableType:
+    """What jobs did, one row for each, and what is to be known about the figures.
+
+    Args:
+        rows: A name and a report each.
+        first: What the names are.
+    """
+    named = list(rows)
+    table = _table(first, "engine", "accuracy", "size", "latency", "ratio>", "SQNR>", "verdict")
+    for name, report in named:
+        table.add_row(
+            Text(name),
+            report.engine.name,
+            accuracy(report),
+            _change(decimal(report.size.fp32), decimal(report.size.int8)),
+            _lines(_latency(latency) for latency in report.latency),
+            _lines(_ratio(latency) for latency in report.latency),
+            _sqnr(report),
+            _coloured(report.verdict),
+        )
+    notes = [_note(name if len(named) > 1 else None, note) for name, report in named for note in _notes(report)]
+    return Group(table, *notes)
+
+
+def accuracy(report: Report) -> str:
+    """How good fp32 and int8 are on the evaluation data; without labels, how often they agree."""
+    if report.accuracy is None:
+        agreement = report.fidelity.agreement
+        return _NONE if agreement is None else f"{agreement:.2%} agree"
+    if report.accuracy.metric == "accuracy":
+        return _change(f"{report.accuracy.fp32:.2%}", f"{report.accuracy.int8:.2%}")
+    return _change(f"{report.accuracy.fp32:.4g}", f"{report.accuracy.int8:.4g}") + f" {report.accuracy.metric}"
+
+
+def layers(report: Report) -> RenderableType:
+    """What became of each layer, and what it cost."""
+    table = _table("layer", "type", "method", "weight SQNR>", "output SQNR>", "why float")
+    for layer in report.layers:
+        table.add_row(
+            Text(layer.name),
+            layer.type,
+            layer.method,
+            _decibel(layer.weight_sqnr_db),
+            _decibel(layer.activation_sqnr_db),
+            Text(layer.reason or ""),
+        )
+    return table
+
+
+def jobs(listed: Sequence[Job]) -> RenderableType:
+    """Jobs, one row for each."""
+    table = _table("id", "name", "method", "engine", "state", "done>", "verdict", "queued")
+    for job in listed:
+        table.add_row(
+            str(job.id),
+            Text(job.name or ""),
+            job.recipe.method,
+            job.recipe.engine,
+            _coloured(job.state),
+            f"{job.progress:.0%}",
+            _coloured(job.verdict or ""),
+            f"{job.queued_at.astimezone():%Y-%m-%d %H:%M}",
+        )
+    return table
+
+
+def job(shown: Job) -> RenderableType:
+    """One job, and how far it has come."""
+    facts = [
+        ("job", Text(str(shown.id))),
+        ("name", Text(shown.name or _NONE)),
+        ("state", _coloured(shown.state)),
+        ("progress", Text(f"{shown.progress:.0%} {shown.stage or ''} {shown.message}".rstrip())),
+        ("recipe", Text(f"{shown.recipe.method}, {shown.recipe.engine}")),
+        ("queued", Text(f"{shown.queued_at.astimezone():%Y-%m-%d %H:%M:%S}")),
+    ]
+    if shown.queue_position is not None:
+        facts.append(("ahead of it", Text(f"{shown.queue_position} jobs")))
+    if shown.error is not None:
+        facts.append(("error", Text(shown.error.message, style="red")))
+        facts.append(("hint", Text(shown.error.hint or _NONE)))
+    return _facts(*facts)
+
+
+def gate(result: GateResult) -> str:
+    """A gate and what was measured, as one sentence."""
+    return f"{result.gate} is {result.limit:g}, measured {_number(result.measured)}"
+
+
+def _notes(report: Report) -> list[str]:
+    failed = [f"gate failed: {gate(result)}" for result in report.gates if result.passed is False]
+    machine = f"measured on {report.machine.cpu}, {_latency_terms(report.latency)}"
+    return [*failed, *report.warnings, machine]
+
+
+def _latency_terms(latencies: Sequence[Latency]) -> str:
+    if not latencies:
+        return "no latency"
+    return f"{latencies[0].threads} threads, fp32 {latencies[0].baseline}"
+
+
+def _note(name: str | None, note: str) -> Text:
+    return Text(f"{name}: {note}" if name else note, style="dim")
+
+
+def _latency(latency: Latency) -> str:
+    times = _change(f"{latency.fp32.median:.3g}", f"{latency.int8.median:.3g}")
+    return f"{times} ms, batch {latency.batch_size}"
+
+
+def _ratio(latency: Latency) -> str:
+    doubt = "" if latency.representative else " (not this CPU's engine)"
+    return f"{latency.ratio:.2f}{_TIMES} {latency.verdict}{doubt}"
+
+
+def _sqnr(report: Report) -> str:
+    return "identical" if report.fidelity.sqnr_db is None else _decibel(report.fidelity.sqnr_db)
+
+
+def _decibel(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.1f} dB"
+
+
+def _number(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.4g}"
+
+
+def _change(before: str, after: str) -> str:
+    return before + _ARROW + after
+
+
+def _lines(cells: Iterable[str]) -> str:
+    return "\n".join(cells) or _NONE
+
+
+def _tensors(specs: Iterable[TensorSpec]) -> Text:
+    return Text("\n".join(f"{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]" for spec in specs))
+
+
+def _coloured(word: str) -> Text:
+    return Text(word, style=_COLOURS.get(word, ""))
+
+
+def _facts(*facts: tuple[str, RenderableType]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    for name, value in facts:
+        grid.add_row(name, value)
+    return grid
+
+
+def _table(*columns: str) -> Table:
+    """An empty table; a column whose name ends in `>` is right-aligned."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column.removesuffix(">"), justify="right" if column.endswith(">") else "left")
+    return table

@@ -1,0 +1,224 @@
+"""The service, as one object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel
+
+from octet.client.job import JobHandle
+from octet.client.transport import Transport, read
+from octet.client.upload import FileBody
+from octet.recipe import Preset, Recipe
+from octet.wire import Dataset, EngineInfo, Health, Job, JobCheck, JobState, Model, ModelLayers, Page, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from octet.client.upload import OnBytes
+    from octet.spec import Layer
+
+ModelRef: TypeAlias = Model | UUID | str
+DatasetRef: TypeAlias = Dataset | UUID | str
+
+# The service reads an upload through and checks every weight before it answers.
+_CHECK_SECONDS = 600.0
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Client:
+    """A client of the service. A context manager; safe to share between threads.
+
+    Args:
+        url: Where the service is; default: `OCTET_URL`, else `http://127.0.0.1:8000`.
+        key: An API key; default: `OCTET_API_KEY`.
+        timeout: Seconds the service may stay silent.
+
+    Every call raises `ServiceError` if the service refuses, and `ServiceUnreachableError` if it does not answer. What
+    can be repeated without harm is tried again when a connection drops.
+
+    Example:
+        >>> with Client() as client:  # doctest: +SKIP
+        ...     model = client.upload_model("model.pt2")
+        ...     job = client.submit(model, Recipe(method="dynamic"))
+        ...     job.wait()
+        ...     job.download("out")
+    """
+
+    def __init__(self, url: str | None = None, key: str | None = None, timeout: float = 30.0) -> None:
+        self._transport = Transport(url, key, timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._transport.close()
+
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return self._transport.url
+
+    def upload_model(self, path: str | Path, name: str | None = None, on_progress: OnBytes | None = None) -> Model:
+        """Upload a `.pt2`. The same bytes again give the same model.
+
+        Args:
+            path: The file; it is streamed.
+            name: A label; default: the file's name.
+            on_progress: Called with the bytes sent and the bytes in all.
+        """
+        return self._upload(Model, "models", path, name, on_progress)
+
+    def upload_dataset(self, path: str | Path, name: str | None = None, on_progress: OnBytes | None = None) -> Dataset:
+        """Upload a `.safetensors` or `.npz`. The same bytes again give the same dataset.
+
+        Args:
+            path: The file; it is streamed.
+            name: A label; default: the file's name.
+            on_progress: Called with the bytes sent and the bytes in all.
+        """
+        return self._upload(Dataset, "datasets", path, name, on_progress)
+
+    def _upload(self, kind: type[M], path: str, file: str | Path, name: str | None, on_progress: OnBytes | None) -> M:
+        body = FileBody(file, on_progress)
+        response = self._transport.send(
+            "POST",
+            path,
+            repeatable=True,  # content-addressed: the same bytes twice are one model
+            patience=_CHECK_SECONDS,
+            params={"name": name or body.path.name},
+            content=body,
+            headers={"Content-Length": str(body.size), "Content-Type": "application/octet-stream"},
+        )
+        return read(kind, response)
+
+    def models(self) -> Iterator[Model]:
+        """Every model, newest first; pages are fetched as they are reached."""
+        return self._pages(Model, "models")
+
+    def datasets(self) -> Iterator[Dataset]:
+        """Every dataset, newest first; pages are fetched as they are reached."""
+        return self._pages(Dataset, "datasets")
+
+    def jobs(self, status: JobState | None = None) -> Iterator[Job]:
+        """Every job, or those in one state, newest first; pages are fetched as they are reached."""
+        return self._pages(Job, "jobs", status=status)
+
+    def _pages(self, kind: type[M], path: str, **params: Any) -> Iterator[M]:
+        after = None
+        while True:
+            page = self._transport.get(Page[kind], path, after=after, **params)  # type: ignore[valid-type]  # a generic model, made at run time
+            yield from page.data
+            if not page.has_more:
+                return
+            after = page.next
+
+    def model(self, model_id: UUID | str) -> Model:
+        """The model of that id."""
+        return self._transport.get(Model, f"models/{model_id}")
+
+    def layers(self, model: ModelRef) -> list[Layer]:
+        """The layers of a model, under the paths its author gave them: what a recipe's layer rules match."""
+        return self._transport.get(ModelLayers, f"models/{_id(model)}/layers").data
+
+    def delete_model(self, model: ModelRef) -> None:
+        """Delete a model. Jobs that used it stay; it is refused while a job still needs it."""
+        self._transport.send("DELETE", f"models/{_id(model)}")
+
+    def dataset(self, dataset_id: UUID | str) -> Dataset:
+        """The dataset of that id."""
+        return self._transport.get(Dataset, f"datasets/{dataset_id}")
+
+    def delete_dataset(self, dataset: DatasetRef) -> None:
+        """Delete a dataset. Jobs that used it stay; it is refused while a job still needs it."""
+        self._transport.send("DELETE", f"datasets/{_id(dataset)}")
+
+    def submit(
+        self,
+        model: ModelRef,
+        recipe: Recipe | Mapping[str, Any],
+        calibration: DatasetRef | None = None,
+        evaluation: DatasetRef | None = None,
+        *,
+        name: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> JobHandle:
+        """Queue a job.
+
+        Args:
+            model: What to quantize.
+            recipe: How; a mapping may leave out what has a default.
+            calibration: Data that activation ranges are taken from.
+            evaluation: Data that accuracy is measured on.
+            name: A label.
+            idempotency_key: The same key again gives the same job; default: one for this call, so that a request that
+                is repeated after a dropped connection never makes two jobs.
+        """
+        response = self._transport.send(
+            "POST",
+            "jobs",
+            repeatable=True,
+            json=_job(model, recipe, calibration, evaluation, name),
+            headers={"Idempotency-Key": idempotency_key or str(uuid4())},
+        )
+        return JobHandle(self._transport, read(Job, response).id)
+
+    def validate(
+        self,
+        model: ModelRef,
+        recipe: Recipe | Mapping[str, Any],
+        calibration: DatasetRef | None = None,
+        evaluation: DatasetRef | None = None,
+    ) -> JobCheck:
+        """Check a job as `submit` would, and queue nothing."""
+        body = _job(model, recipe, calibration, evaluation, None)
+        params = {"validate_only": "true"}
+        return read(JobCheck, self._transport.send("POST", "jobs", repeatable=True, params=params, json=body))
+
+    def job(self, job_id: UUID | str) -> JobHandle:
+        """The job of that id; nothing is asked of the service yet."""
+        return JobHandle(self._transport, job_id if isinstance(job_id, UUID) else UUID(job_id))
+
+    def engines(self) -> list[EngineInfo]:
+        """The engines a recipe may name."""
+        return self._transport.get(list[EngineInfo], "engines")
+
+    def recipes(self) -> list[Preset]:
+        """The recipes that come with Octet."""
+        return self._transport.get(list[Preset], "recipes")
+
+    def workers(self) -> list[Worker]:
+        """The workers heard of lately."""
+        return self._transport.get(list[Worker], "workers")
+
+    def health(self) -> Health:
+        """Whether the service can take and run jobs; `degraded` is an answer, not an error."""
+        return read(Health, self._transport.send("GET", "health/ready", answers=frozenset({503})))
+
+
+def _job(
+    model: ModelRef,
+    recipe: Recipe | Mapping[str, Any],
+    calibration: DatasetRef | None,
+    evaluation: DatasetRef | None,
+    name: str | None,
+) -> dict[str, Any]:
+    """The body of `POST /jobs`."""
+    return {
+        "model": _id(model),
+        "recipe": recipe.model_dump(mode="json") if isinstance(recipe, Recipe) else dict(recipe),
+        "calibration": None if calibration is None else _id(calibration),
+        "evaluation": None if evaluation is None else _id(evaluation),
+        "name": name,
+    }
+
+
+def _id(reference: Model | Dataset | UUID | str) -> str:
+    return str(reference.id if isinstance(reference, Model | Dataset) else reference)

@@ -1,0 +1,203 @@
+"""A job, seen from the client: wait for it, watch it, cancel it, fetch what it made."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from octet.client.download import download
+from octet.client.errors import (
+    JobCancelledError,
+    JobFailedError,
+    ServiceUnreachableError,
+    UnexpectedAnswerError,
+    WaitTimeoutError,
+)
+from octet.client.transport import Transport, decode, read
+from octet.report import Report
+from octet.wire import FINISHED, Artifact, Event, Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from uuid import UUID
+
+    OnUpdate = Callable[[Job], None]
+    OnBytes = Callable[[int, int], None]
+
+_POLL_SECONDS = 20.0
+_PATIENCE_SECONDS = 60.0
+
+
+class JobHandle:
+    """A job of the service.
+
+    Attributes:
+        id: Its id.
+    """
+
+    def __init__(self, transport: Transport, job_id: UUID) -> None:
+        self.id = job_id
+        self._transport = transport
+        self._path = f"jobs/{job_id}"
+
+    def __repr__(self) -> str:
+        return f"JobHandle({str(self.id)!r})"
+
+    def refresh(self) -> Job:
+        """The job as it is now."""
+        return self._transport.get(Job, self._path)
+
+    def wait(self, timeout: float | None = None, on_update: OnUpdate | None = None) -> Job:
+        """The job once it has succeeded. A service that restarts meanwhile is waited for, up to a minute.
+
+        Args:
+            timeout: Seconds to wait at most.
+            on_update: Called with the job as it is first seen and whenever it has changed.
+
+        Raises:
+            JobFailedError: If it failed.
+            JobCancelledError: If it was cancelled.
+            WaitTimeoutError: If the time was up. The job goes on.
+        """
+        for job in self._changes(timeout):
+            if on_update:
+                on_update(job)
+            if job.state == "failed":
+                raise JobFailedError(job)
+            if job.state == "cancelled":
+                raise JobCancelledError(job)
+            if job.state == "succeeded":
+                return job
+        raise WaitTimeoutError(
+            f"Job {self.id} has not finished within {timeout:g} s.", hint="It goes on; wait again, or cancel it."
+        )
+
+    def _changes(self, timeout: float | None) -> Iterator[Job]:
+        """The job as it is first seen and whenever it has changed, until the time is up."""
+        end = None if timeout is None else time.monotonic() + timeout
+        outage = _Outage()
+        etag = None
+        while True:
+            left = _POLL_SECONDS if end is None else min(_POLL_SECONDS, end - time.monotonic())
+            if etag is not None and left <= 0:
+                return
+            try:
+                response = self._poll(etag, max(left, 0.0))
+            except ServiceUnreachableError as error:
+                outage.bear(error)
+                continue
+            outage.over()
+            if response.status_code != httpx.codes.NOT_MODIFIED:
+                etag = response.headers.get("ETag", "")
+                yield read(Job, response)
+
+    def _poll(self, etag: str | None, seconds: float) -> httpx.Response:
+        """The first answer is given at once; further ones when the job has changed, or unchanged after `seconds`."""
+        headers = {"If-None-Match": etag, "Prefer": f"wait={max(1, round(seconds))}"} if etag else {}
+        return self._transport.send("GET", self._path, headers=headers, patience=seconds)
+
+    def events(self, after: int | None = None) -> Iterator[Event]:
+        """What happened to the job, from the beginning, then as it happens, until it has finished.
+
+        Args:
+            after: Leave out the events up to this id.
+        """
+        outage = _Outage()
+        while True:
+            headers = {} if after is None else {"Last-Event-ID": str(after)}
+            try:
+                for message in self._transport.server_sent_events(f"{self._path}/events", headers):
+                    outage.over()
+                    if not message.data:
+                        continue
+                    event = decode(Event, message.data)
+                    after = event.id
+                    yield event
+                    if event.state in FINISHED:
+                        return
+                if self.refresh().finished:  # it ended before what was asked for
+                    return
+            except ServiceUnreachableError as error:
+                outage.bear(error)
+
+    def cancel(self) -> Job:
+        """Cancel the job, and return it: `cancelled` if it was waiting, `cancelling` if a worker has to be told.
+
+        Raises:
+            ServiceError: `job_ended`, if it has ended.
+        """
+        return read(Job, self._transport.send("POST", f"{self._path}/cancel"))
+
+    def report(self) -> Report:
+        """What the job did, and what it did to the model.
+
+        Raises:
+            ServiceError: If it has not succeeded.
+        """
+        return self._transport.get(Report, f"{self._path}/report")
+
+    def artifacts(self) -> list[Artifact]:
+        """The files the job made."""
+        return self._transport.get(list[Artifact], f"{self._path}/artifacts")
+
+    def download(
+        self, directory: str | Path, names: Collection[str] | None = None, on_progress: OnBytes | None = None
+    ) -> list[Path]:
+        """Fetch the files the job made. What is whole is left alone, what broke off goes on.
+
+        Args:
+            directory: Where to; it is made if it is missing.
+            names: Only these files.
+            on_progress: Called with the bytes that are there and the bytes in all.
+
+        Raises:
+            UnexpectedAnswerError: If the job has no file of that name.
+            DamagedDownloadError: If the bytes are not those the service holds.
+        """
+        artifacts = self._select(names)
+        total = sum(artifact.size for artifact in artifacts)
+        there = 0
+
+        def on_bytes(gained: int) -> None:
+            nonlocal there
+            there += gained
+            if on_progress:
+                on_progress(there, total)
+
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        return [download(self._transport, artifact, folder, on_bytes) for artifact in artifacts]
+
+    def _select(self, names: Collection[str] | None) -> list[Artifact]:
+        artifacts = self.artifacts()
+        known = [artifact.name for artifact in artifacts]
+        if names is None:
+            return artifacts
+        for name in names:
+            if name not in known:
+                raise UnexpectedAnswerError(f"Job {self.id} has no file {name!r}.", hint=f"It has: {', '.join(known)}.")
+        return [artifact for artifact in artifacts if artifact.name in names]
+
+
+class _Outage:
+    """Bears a service that does not answer, for as long as a restart may take."""
+
+    def __init__(self) -> None:
+        self.over()
+
+    def over(self) -> None:
+        """The service has answered."""
+        self._began: float | None = None
+        self._pause = 0.2
+
+    def bear(self, error: ServiceUnreachableError) -> None:
+        """Pause before the next try, longer each time, or raise `error` if it has been long enough."""
+        now = time.monotonic()
+        self._began = self._began or now
+        if now - self._began > _PATIENCE_SECONDS:
+            raise error
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, 5.0)

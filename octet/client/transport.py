@@ -1,0 +1,172 @@
+"""HTTP as the client needs it: the service's errors as exceptions, and a second try where it can do no harm."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+import httpx_sse
+from pydantic import TypeAdapter, ValidationError
+
+from octet.client.errors import ServiceUnreachableError, UnexpectedAnswerError, refusal
+from octet.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+# Seconds before each further try of a request that may be repeated: enough for a dropped connection, and short enough
+# that a service that is not there is reported at once.
+_PAUSES = (0.1, 0.4)
+_DROPPED = (httpx.NetworkError, httpx.RemoteProtocolError)
+_NOT_READY = frozenset({502, 503, 504})
+
+T = TypeVar("T")
+
+
+class Transport:
+    """A connection to one service, under one key."""
+
+    def __init__(self, url: str | None, key: str | None, timeout: float) -> None:
+        self.url = (url or os.environ.get("OCTET_URL") or DEFAULT_URL).rstrip("/")
+        self._timeout = timeout
+        key = key or os.environ.get("OCTET_API_KEY")
+        headers = [(b"User-Agent", f"octet/{__version__}".encode())]
+        if key:
+            headers.append((b"Authorization", f"Bearer {key.strip()}".encode()))
+        try:
+            self._http = httpx.Client(
+                base_url=self.url + "/v1/",
+                headers=headers,
+                timeout=timeout,
+                trust_env=not _is_local(self.url),  # a proxy from the environment cannot reach this machine's loopback
+            )
+        except httpx.InvalidURL as error:
+            raise self._unreachable(error) from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        repeatable: bool = False,
+        patience: float = 0.0,
+        answers: frozenset[int] = frozenset(),
+        **request: Any,
+    ) -> httpx.Response:
+        """Send a request and return its answer.
+
+        Args:
+            method: HTTP method; GET is always repeatable.
+            path: Below `/v1/`.
+            repeatable: Whether doing it twice is doing it once, so that a dropped connection is tried again.
+            patience: Seconds the service may take over the answer, on top of the client's timeout.
+            answers: Statuses of 400 and above that are answers here, not errors.
+            request: What `httpx.Client.request` takes.
+
+        Raises:
+            ServiceError: If the service refused.
+            ServiceUnreachableError: If there was no answer.
+        """
+        pauses = iter(_PAUSES if repeatable or method == "GET" else ())
+        timeout = httpx.Timeout(self._timeout, read=self._timeout + patience)
+        while True:
+            try:
+                response = self._http.request(method, path, timeout=timeout, **request)
+            except _DROPPED as error:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise self._unreachable(error) from error
+                time.sleep(pause)
+            except httpx.TransportError as error:
+                raise self._unreachable(error) from error
+            else:
+                if response.status_code < httpx.codes.BAD_REQUEST or response.status_code in answers:
+                    return response
+                raise self._error(response)
+
+    def get(self, kind: type[T], path: str, **params: Any) -> T:
+        """The answer to a GET, as `kind`; parameters that are None are left out."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return read(kind, self.send("GET", path, params=given))
+
+    @contextmanager
+    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """The answer to a GET whose body is read piece by piece, as it was sent (no content coding)."""
+        try:
+            with self._http.stream("GET", path, headers={"Accept-Encoding": "identity", **headers}) as response:
+                if response.status_code >= httpx.codes.BAD_REQUEST:
+                    response.read()
+                    raise self._error(response)
+                yield response
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def server_sent_events(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx_sse.ServerSentEvent]:
+        """The events of one connection, until the service or the network ends it."""
+        with self.stream(path, {"Accept": "text/event-stream", "Cache-Control": "no-store", **headers}) as response:
+            yield from httpx_sse.EventSource(response).iter_sse()
+
+    def _error(self, response: httpx.Response) -> Exception:
+        error = refusal(response)
+        if response.status_code in _NOT_READY:
+            return ServiceUnreachableError(f"The service at {self.url} is not ready: {error.message}", hint=error.hint)
+        return error
+
+    def _unreachable(self, error: Exception) -> ServiceUnreachableError:
+        reason = str(error).rstrip(".") or type(error).__name__
+        if isinstance(error, httpx.ConnectError) and _is_local(self.url):
+            return ServiceUnreachableError(
+                f"There is no service at {self.url}.",
+                hint="Start it with `octet-server up`, or say where it is with --url or OCTET_URL.",
+            )
+        if isinstance(error, (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError)):
+            return ServiceUnreachableError(
+                f"A request to {self.url!r} could not be made: {reason}.", hint="Check the address and the API key."
+            )
+        return ServiceUnreachableError(
+            f"The service at {self.url} did not answer: {reason}.", hint="Check the address (OCTET_URL) and try again."
+        )
+
+
+def read(kind: type[T], response: httpx.Response) -> T:
+    """The body of `response`, as `kind`.
+
+    Raises:
+        UnexpectedAnswerError: If it is something else.
+    """
+    return decode(kind, response.content)
+
+
+def decode(kind: type[T], text: str | bytes) -> T:
+    """JSON, as `kind`.
+
+    Raises:
+        UnexpectedAnswerError: If it is something else.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        place = ".".join(map(str, found["loc"])) or "its beginning"
+        raise UnexpectedAnswerError(
+            f"The service's answer cannot be read: {found['msg']} (at {place}).",
+            hint="Check its address (OCTET_URL), and that service and client are of the same version of Octet.",
+        ) from error
+
+
+def _is_local(url: str) -> bool:
+    try:
+        host = httpx.URL(url).host
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except (httpx.InvalidURL, ValueError):
+        return False
