@@ -5,11 +5,17 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import create_engine, make_url
+import psycopg
+from sqlalchemy import create_engine, exc, make_url
 from sqlalchemy.orm import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_CONNECT_SECONDS = 5
+
+# What any use of a database may raise while Postgres restarts or cannot be reached. Trying again later may help.
+UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)
 
 
 class Database:
@@ -18,7 +24,14 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         # psycopg 3 whatever spelling the environment uses: postgres://, postgresql:// or postgresql+psycopg://.
         self.url = make_url(url).set(drivername="postgresql+psycopg")
-        self.engine = create_engine(self.url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+        self.engine = create_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            # Times come out in UTC whatever zone the server is set to; a database that is gone is noticed soon.
+            connect_args={"options": "-c timezone=UTC", "connect_timeout": _CONNECT_SECONDS},
+        )
 
     @contextmanager
     def begin(self) -> Iterator[Session]:

@@ -20,6 +20,9 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     "cancelled": frozenset(),
 }
 
+HELD: frozenset[JobState] = frozenset({"running", "cancelling"})  # a worker has the job, under a lease
+UNFINISHED: frozenset[JobState] = frozenset(STATES) - FINISHED
+
 if any(bool(TRANSITIONS[state]) == (state in FINISHED) for state in STATES):  # pragma: no cover
     msg = "a finished state has a successor, or an unfinished one has none"
     raise AssertionError(msg)

@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from octet.wire import JobState
 from store.states import STATES
 
 
@@ -82,8 +83,10 @@ class BlobChunk(Base):
     data: Mapped[bytes]
 
 
-class _Upload:
+class Upload(Base):
     """What models and datasets have in common: a label on a blob."""
+
+    __abstract__ = True
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     name: Mapped[str]
@@ -94,7 +97,7 @@ class _Upload:
     deleted_at: Mapped[datetime | None]
 
 
-class Model(_Upload, Base):
+class Model(Upload):
     """An uploaded model. A deleted one stays as a row, for the jobs that name it; its bytes go."""
 
     __tablename__ = "models"
@@ -104,7 +107,7 @@ class Model(_Upload, Base):
     )
 
 
-class Dataset(_Upload, Base):
+class Dataset(Upload):
     """Uploaded data. A deleted one stays as a row, for the jobs that name it; its bytes go."""
 
     __tablename__ = "datasets"
@@ -135,11 +138,12 @@ class Job(Base):
     idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     request_sha256: Mapped[str] = mapped_column(String(64), comment="Of the canonical request, for idempotency.")
 
-    state: Mapped[str] = mapped_column(server_default="queued")
+    state: Mapped[JobState] = mapped_column(String, server_default="queued")
     stage: Mapped[str | None]
     progress: Mapped[float] = mapped_column(server_default="0")
     message: Mapped[str] = mapped_column(server_default="")
     attempt: Mapped[int] = mapped_column(server_default="0")
+    released: Mapped[int] = mapped_column(server_default="0", comment="Attempts handed back; they do not count.")
     worker_id: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]
     hinted_at: Mapped[datetime | None] = mapped_column(comment="When its hint was last published.")
@@ -166,7 +170,7 @@ class JobEvent(Base):
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     at: Mapped[datetime] = _now()
     kind: Mapped[str]
-    state: Mapped[str]
+    state: Mapped[JobState] = mapped_column(String)
     stage: Mapped[str | None]
     progress: Mapped[float]
     message: Mapped[str]

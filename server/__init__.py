@@ -1,0 +1,1 @@
+"""How the parts are started: the embedded Postgres and Redis, and the `octet-server` command."""

@@ -1,0 +1,32 @@
+"""The files that jobs made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from store.errors import NotFoundError
+from store.tables import Artifact
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+
+def list_for(session: Session, job_id: UUID) -> list[Artifact]:
+    """A job's artifacts, by name."""
+    return list(session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
+
+
+def get(session: Session, artifact_id: UUID) -> Artifact:
+    """An artifact.
+
+    Raises:
+        NotFoundError: If there is none of that id.
+    """
+    artifact = session.get(Artifact, artifact_id)
+    if artifact is None:
+        raise NotFoundError(f"There is no artifact {artifact_id}.")
+    return artifact

@@ -1,0 +1,177 @@
+"""Jobs as their submitter sees them, and the one place where a job changes its state."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from store import events, paging, uploads
+from store.errors import IdempotencyMismatchError, JobEndedError, NotFoundError
+from store.states import HELD, STATES, before
+from store.tables import Job, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+    from octet.wire import JobState
+
+# What entering a state always means for other columns.
+_ENTERING: dict[JobState, dict[str, Any]] = {
+    "running": {"attempt": Job.attempt + 1},
+    **{state: {"lease_until": None} for state in STATES if state not in HELD},
+}
+# Where a cancellation leads from each state that it changes.
+_CANCEL: dict[JobState, JobState] = {"queued": "cancelled", "running": "cancelling"}
+_ENDED: dict[JobState, str] = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled"}
+
+
+def create(
+    session: Session,
+    *,
+    model_id: UUID,
+    calibration_id: UUID | None,
+    evaluation_id: UUID | None,
+    recipe: dict[str, Any],
+    name: str | None,
+    key_id: UUID | None,
+    idempotency_key: str | None,
+    request_sha256: str,
+) -> tuple[Job, bool]:
+    """Queue a job. Its hint counts as published: the caller does so after the commit, or the reconciler later.
+
+    Returns:
+        The job, and whether it is new: the same idempotency key again gives the job it gave before.
+
+    Raises:
+        NotFoundError: If the model or a dataset does not exist; a subclass of it if it was deleted.
+        IdempotencyMismatchError: If the idempotency key was used for another request.
+    """
+    if (known := _repeated(session, idempotency_key, request_sha256)) is not None:
+        return known, False
+    uploads.hold(session, "model", model_id)
+    for dataset_id in sorted({dataset for dataset in (calibration_id, evaluation_id) if dataset is not None}):
+        uploads.hold(session, "dataset", dataset_id)
+    values = {
+        "model_id": model_id,
+        "calibration_id": calibration_id,
+        "evaluation_id": evaluation_id,
+        "recipe": recipe,
+        "name": name,
+        "key_id": key_id,
+        "idempotency_key": idempotency_key,
+        "request_sha256": request_sha256,
+        "hinted_at": func.now(),
+    }
+    inserted = insert(Job).values(values).on_conflict_do_nothing(index_elements=[Job.idempotency_key]).returning(Job)
+    job = session.scalar(inserted)
+    if job is None:  # the same key, at the same moment: its transaction has committed by now
+        known = _repeated(session, idempotency_key, request_sha256)
+        assert known is not None  # noqa: S101 - for mypy: only this key can conflict, and jobs are never deleted
+        return known, False
+    events.add(session, job, "state")
+    return job, True
+
+
+def get(session: Session, job_id: UUID) -> Job:
+    """A job.
+
+    Raises:
+        NotFoundError: If there is none of that id.
+    """
+    job = session.get(Job, job_id)
+    if job is None:
+        raise _not_found(job_id)
+    return job
+
+
+def list_page(session: Session, *, status: JobState | None, limit: int, after: UUID | None) -> paging.Page[Job]:
+    """Jobs, newest first; those in one state if `status` is given."""
+    where = () if status is None else (Job.state == status,)
+    return paging.newest_first(session, Job, Job.queued_at, *where, limit=limit, after=after)
+
+
+def queue_position(session: Session, job: Job) -> int | None:
+    """How many jobs will start before this one; None once it has started."""
+    if job.state != "queued":
+        return None
+    ahead = tuple_(Job.queued_at, Job.id) < (job.queued_at, job.id)
+    return session.scalar(select(func.count()).select_from(Job).where(Job.state == "queued", ahead))
+
+
+def cancel(session: Session, job_id: UUID) -> Job:
+    """Cancel a job: at once while it is queued; when it runs its worker is told, and does it. Twice is as good as once.
+
+    Raises:
+        NotFoundError: If there is none of that id.
+        JobEndedError: If it has ended.
+    """
+    # Locked first, since the answer depends on the state: a worker that claims or ends the job comes before or after.
+    job = session.scalar(
+        select(Job).where(Job.id == job_id).with_for_update(), execution_options={"populate_existing": True}
+    )
+    if job is None:
+        raise _not_found(job_id)
+    if job.state in _CANCEL:
+        transition(session, job_id, _CANCEL[job.state])
+    elif job.state in _ENDED:
+        raise JobEndedError(f"The job {job_id} has already {_ENDED[job.state]}.", state=job.state)
+    return job
+
+
+def transition(session: Session, job_id: UUID, to: JobState, *, attempt: int | None = None, **values: Any) -> bool:
+    """Change a job's state, if `store.states` lets it: the only statement that ever does.
+
+    Args:
+        session: A transaction.
+        job_id: The job.
+        to: Its next state.
+        attempt: For what a worker does: it must hold the job now, and in this very attempt. Otherwise a worker that
+            was given up could end the job while it waits for its next attempt.
+        **values: Other columns to set; `{to}_at` becomes now, unless it is one of them.
+
+    Returns:
+        Whether the state changed. If not, nothing was written.
+    """
+    sources = before(to) if attempt is None else before(to) & HELD
+    guard = [Job.id == job_id, Job.state.in_(sources)]
+    if attempt is not None:
+        guard.append(Job.attempt == attempt)
+    changes = {"state": to, f"{to}_at": func.now(), **_ENTERING.get(to, {}), **values}
+    job = session.scalar(
+        update(Job).where(*guard).values(changes).returning(Job),
+        execution_options={"synchronize_session": False, "populate_existing": True},
+    )
+    if job is None:
+        return False
+    events.add(session, job, "state")
+    return True
+
+
+def metrics_of(session: Session, job_ids: Collection[UUID]) -> dict[UUID, list[Metric]]:
+    """The figures of each job, in the order of its report."""
+    metrics: dict[UUID, list[Metric]] = defaultdict(list)
+    for metric in session.scalars(select(Metric).where(Metric.job_id.in_(job_ids)).order_by(Metric.id)):
+        metrics[metric.job_id].append(metric)
+    return metrics
+
+
+def _not_found(job_id: UUID) -> NotFoundError:
+    return NotFoundError(f"There is no job {job_id}.")
+
+
+def _repeated(session: Session, idempotency_key: str | None, request_sha256: str) -> Job | None:
+    if idempotency_key is None:
+        return None
+    job = session.scalar(select(Job).where(Job.idempotency_key == idempotency_key))
+    if job is not None and job.request_sha256 != request_sha256:
+        raise IdempotencyMismatchError(
+            f"The idempotency key {idempotency_key!r} was used before, for another request.",
+            hint="Use a new key for each new job, and the same one only to repeat a request.",
+        )
+    return job

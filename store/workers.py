@@ -1,0 +1,56 @@
+"""The worker processes, and which of them are alive."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from store.states import HELD
+from store.tables import Job, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+
+def register(  # noqa: PLR0917 - a row, column by column
+    session: Session, worker_id: UUID, host: str, pid: int, version: str, slots: int, engines: Sequence[str]
+) -> None:
+    """Note a worker that has started, or one that was forgotten while it was out of reach."""
+    values = {"host": host, "pid": pid, "version": version, "slots": slots, "engines": list(engines)}
+    again = {**values, "seen_at": func.now()}
+    session.execute(
+        insert(Worker).values(id=worker_id, **values).on_conflict_do_update(index_elements=["id"], set_=again)
+    )
+
+
+def seen(session: Session, worker_id: UUID) -> bool:
+    """Note that a worker is alive; False if it was forgotten and must register again."""
+    statement = update(Worker).where(Worker.id == worker_id).values(seen_at=func.now()).returning(Worker.id)
+    return session.execute(statement, execution_options={"synchronize_session": False}).first() is not None
+
+
+def forget(session: Session, worker_id: UUID) -> None:
+    """Remove a worker that stops."""
+    session.execute(delete(Worker).where(Worker.id == worker_id))
+
+
+def forget_lost(session: Session, not_for_seconds: float) -> None:
+    """Remove workers that have not been heard of for so long."""
+    session.execute(delete(Worker).where(Worker.seen_at < func.now() - timedelta(seconds=not_for_seconds)))
+
+
+def list_alive(session: Session, within_seconds: float) -> list[tuple[Worker, list[UUID]]]:
+    """The workers heard of within so many seconds, oldest first, each with the jobs it is running."""
+    running: dict[UUID | None, list[UUID]] = defaultdict(list)
+    for worker_id, job_id in session.execute(select(Job.worker_id, Job.id).where(Job.state.in_(HELD))):
+        running[worker_id].append(job_id)
+    recent = Worker.seen_at > func.now() - timedelta(seconds=within_seconds)
+    workers = session.scalars(select(Worker).where(recent).order_by(Worker.started_at, Worker.id))
+    return [(worker, running[worker.id]) for worker in workers]
