@@ -1,0 +1,188 @@
+"""Builds a graph of `nn` modules out of a plan. Everything that needs torch to read a program is in here."""
+
+from __future__ import annotations
+
+import mmap
+import operator
+from functools import reduce
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx, nn
+
+from octet.errors import InvalidModelError
+from octet.program.graph import DType, MemoryFormat, Ref, Value
+from octet.program.steps import Function, Method, Module, Plan, Step
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from octet.program.weights import StoredTensor
+
+# What the reader computes in: half precision is raised to float32.
+_RAISED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+
+
+def build(plan: Plan, tensors: dict[str, StoredTensor], path: Path) -> fx.GraphModule:
+    """A fresh module graph, in eval mode, whose weights are mapped from the file and never written to it.
+
+    Raises:
+        InvalidModelError: If a module cannot be made of what the file says.
+    """
+    return _Builder(plan, map_weights(tensors, path)).module()
+
+
+def map_weights(tensors: dict[str, StoredTensor], path: Path) -> dict[str, torch.Tensor]:
+    """The weights by the graph's names: views of a private mapping of the file; parameters as `nn.Parameter`.
+
+    Names with the same bytes (tied weights) share one tensor.
+    """
+    with path.open("rb") as file:
+        # Copy-on-write: training changes this process's pages, never the file.
+        buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    mapped: dict[Any, torch.Tensor] = {}
+    weights = {}
+    for name, tensor in tensors.items():
+        place = (tensor.start, tensor.stored, tensor.shape, tensor.strides, tensor.weight.kind)
+        if place not in mapped:
+            mapped[place] = _parameter(_view(tensor, buffer), tensor)
+        weights[name] = mapped[place]
+    return weights
+
+
+def _view(tensor: StoredTensor, buffer: mmap.mmap) -> torch.Tensor:
+    kind: torch.dtype = getattr(torch, tensor.stored.name)
+    if tensor.length == 0:
+        return torch.empty(tensor.shape, dtype=_RAISED.get(kind, kind))
+    count = tensor.length // tensor.stored.size
+    flat = torch.frombuffer(buffer, dtype=kind, count=count, offset=tensor.start)
+    return flat.as_strided(tensor.shape, tensor.strides).to(_RAISED.get(kind, kind))
+
+
+def _parameter(data: torch.Tensor, tensor: StoredTensor) -> torch.Tensor:
+    if tensor.weight.kind != "parameter":
+        return data
+    return nn.Parameter(data, requires_grad=data.is_floating_point())
+
+
+class _Builder:
+    def __init__(self, plan: Plan, weights: dict[str, torch.Tensor]) -> None:
+        self._plan = plan
+        self._weights = weights
+        self._root = nn.Module()
+        self._graph = fx.Graph()
+        self._values: dict[str, fx.Node] = {}
+        self._made: set[str] = set()
+        self._free = 0  # weights that no module owns
+
+    def module(self) -> fx.GraphModule:
+        """The whole program as one module."""
+        for name in self._plan.inputs:
+            self._values[name] = self._graph.placeholder(name)
+        for step in self._plan.steps:
+            self._add(step)
+        outputs = tuple(self._value(Ref(name)) for name in self._plan.outputs)
+        self._graph.output(outputs[0] if len(outputs) == 1 else outputs)
+        program = fx.GraphModule(self._root, self._graph, class_name="Program")
+        program.graph.eliminate_dead_code()  # items of a sequence that nothing reads
+        program.recompile()
+        program.graph.lint()
+        return program.eval()
+
+    def _add(self, step: Step) -> None:
+        node = self._call(step)
+        if isinstance(step.expression, Module):
+            for name, indices in zip(step.results, step.expression.results, strict=False):
+                self._values[name] = reduce(self._item, indices, node)
+        elif step.single:
+            self._values[step.results[0]] = node
+        else:
+            for index, name in enumerate(step.results):
+                self._values[name] = self._item(node, index)
+
+    def _item(self, node: fx.Node, index: int) -> fx.Node:
+        return self._graph.call_function(operator.getitem, (node, index))
+
+    def _call(self, step: Step) -> fx.Node:
+        call = step.expression
+        name = step.results[0] if step.single else None
+        if isinstance(call, Module):
+            if step.path not in self._made:
+                self._made.add(step.path)
+                _place(self._root, step.path, self._make(call, step.path))
+            return self._graph.create_node("call_module", step.path, self._args(call.inputs), name=name)
+        args, kwargs = self._args(call.args), {key: self._value(value) for key, value in call.kwargs.items()}
+        if isinstance(call, Method):
+            return self._graph.create_node("call_method", call.name, args, kwargs, name=name)
+        function = _resolve(call)
+        node = self._graph.create_node("call_function", function, args, kwargs, name=name)
+        # FX keeps a wrapped function as one call when the graph is traced again, as prepare_fx does.
+        node.meta["is_wrapped"] = call.name.startswith("octet.")
+        return node
+
+    def _args(self, values: tuple[Value, ...]) -> tuple[Any, ...]:
+        return tuple(self._value(value) for value in values)
+
+    def _value(self, value: Value) -> Any:
+        if isinstance(value, Ref):
+            if value.name not in self._values:
+                self._values[value.name] = self._attribute(value.name)
+            return self._values[value.name]
+        if isinstance(value, DType | MemoryFormat):
+            return getattr(torch, value.name)
+        if isinstance(value, list | tuple):
+            return type(value)(self._value(item) for item in value)
+        return value
+
+    def _attribute(self, name: str) -> fx.Node:
+        """A weight that no module owns, because the graph computes with it."""
+        tensor = self._weights[name]
+        attribute = f"weight_{self._free}"
+        self._free += 1
+        if isinstance(tensor, nn.Parameter):
+            self._root.register_parameter(attribute, tensor)
+        else:
+            self._root.register_buffer(attribute, tensor)
+        return self._graph.get_attr(attribute)
+
+    def _make(self, module: Module, path: str) -> nn.Module:
+        """The module, made without memory of its own and given the file's weights."""
+        try:
+            with torch.device("meta"):
+                made: nn.Module = getattr(nn, module.type)(**module.options)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InvalidModelError(f"The {module.type} at {path!r} cannot be made: {error}.") from error
+        for attribute, ref in module.weights.items():
+            _assign(made, attribute, self._weights[ref.name], path)
+        for attribute, buffer in made.named_buffers():
+            if buffer.is_meta:  # num_batches_tracked, which eval mode does not read and the graph does not name
+                setattr(made, attribute, torch.zeros(buffer.shape, dtype=buffer.dtype))
+        return made
+
+
+def _assign(module: nn.Module, attribute: str, tensor: torch.Tensor, path: str) -> None:
+    expected = getattr(module, attribute)
+    if not isinstance(expected, torch.Tensor) or expected.shape != tensor.shape:
+        raise InvalidModelError(f"The weight {path}.{attribute} has a shape that does not fit its module.")
+    is_parameter = isinstance(expected, nn.Parameter)
+    if is_parameter and not isinstance(tensor, nn.Parameter):
+        # The source keeps as a buffer what the module takes as a parameter: it is not to be trained.
+        tensor = nn.Parameter(tensor, requires_grad=False)
+    setattr(module, attribute, tensor if is_parameter else tensor.detach())
+
+
+def _place(root: nn.Module, path: str, module: nn.Module) -> None:
+    *parents, leaf = path.split(".")
+    for name in parents:
+        if name not in root._modules:  # noqa: SLF001 - hasattr would also find attributes of nn.Module itself
+            root.add_module(name, nn.Module())
+        root = root.get_submodule(name)
+    root.add_module(leaf, module)
+
+
+def _resolve(call: Function) -> Any:
+    """The function that the operator table names; such a name never comes from a file."""
+    package, *names = call.name.split(".")
+    found: Any = import_module("octet.program.leaves") if package == "octet" else import_module(package)
+    return reduce(getattr, names[2:] if package == "octet" else names, found)

@@ -1,0 +1,62 @@
+"""The kinds of row in the operator table: short ways to say how an operator is rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from octet.program.graph import Graph, Node
+from octet.program.steps import Expression, Function, Method, Module, Nothing, Same
+
+Rebuild = Callable[[Node, Graph], Expression]
+
+
+def module(kind: str, **options: Any) -> Rebuild:
+    """An `nn` module without weights, called with the first argument.
+
+    `options` are the operator's arguments that the constructor takes under the same name, with their defaults.
+    """
+
+    def rebuild(node: Node, _: Graph) -> Expression:
+        values = {name: node.args.get(name, default) for name, default in options.items()}
+        return Module(kind, values, {}, (node.ref(node.positional[0] if node.positional else "self"),))
+
+    return rebuild
+
+
+def function(name: str) -> Rebuild:
+    """A function that takes what the operator takes, in the same order."""
+
+    def rebuild(node: Node, _: Graph) -> Expression:
+        return Function(name, *_arguments(node))
+
+    return rebuild
+
+
+def method(name: str) -> Rebuild:
+    """A tensor method that takes what the operator takes, in the same order."""
+
+    def rebuild(node: Node, _: Graph) -> Expression:
+        return Method(name, *_arguments(node))
+
+    return rebuild
+
+
+def operator(name: str) -> Rebuild:
+    """The operator itself, for those that have no quantized form to reach."""
+    return function(f"torch.ops.aten.{name}")
+
+
+def same(node: Node, _: Graph) -> Expression:
+    """The first argument, unchanged."""
+    return Same(node.args[node.positional[0]])
+
+
+def nothing(_: Node, __: Graph) -> Expression:
+    """No call at all: the operator only asserts something of sizes that Octet leaves open."""
+    return Nothing()
+
+
+def _arguments(node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    keywords = {name: value for name, value in node.args.items() if name not in node.positional}
+    return tuple(node.args[name] for name in node.positional), keywords

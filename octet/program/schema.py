@@ -1,0 +1,176 @@
+"""The part of torch's export schema that Octet reads: `models/model.json` and the payload configs, typed and checked.
+
+Source: `torch/_export/serde/schema.py`, major version 8. Unknown keys are ignored, since minor versions add some; a
+known key of a wrong kind is an error. pydantic's JSON parser bounds the nesting depth, and nothing is ever evaluated.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+
+from octet.errors import InvalidModelError
+
+SCHEMA_MAJOR = 8
+ATEN_OPSETS = (10,)
+TREESPEC_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class SymbolicValue(_Part):
+    """An expression over symbols. Its text is compared and shown, never parsed as code."""
+
+    expr_str: str = Field(max_length=10_000)
+
+
+class Size(_Part):
+    """A size, stride or offset: a number or an expression."""
+
+    as_int: int | None = None
+    as_expr: SymbolicValue | None = None
+
+
+class TensorMeta(_Part):
+    """A tensor's dtype, sizes and layout. `dtype` and `layout` are numbers of the schema's own."""
+
+    dtype: int
+    sizes: tuple[Size, ...] = Field(max_length=64)
+    strides: tuple[Size, ...] = Field(max_length=64)
+    storage_offset: Size
+    layout: int
+
+
+class NamedArgument(_Part):
+    """One argument of a node; `arg` has one key that says its kind. `kind` 1 is positional, 2 keyword."""
+
+    name: str
+    arg: dict[str, Any]
+    kind: int | None = None
+
+
+class Node(_Part):
+    """One call of an operator."""
+
+    target: str
+    inputs: tuple[NamedArgument, ...]
+    outputs: tuple[dict[str, Any], ...]
+    metadata: dict[str, str] = {}
+
+
+class Graph(_Part):
+    """A list of calls, in order of execution."""
+
+    inputs: tuple[dict[str, Any], ...]
+    outputs: tuple[dict[str, Any], ...]
+    nodes: tuple[Node, ...]
+    tensor_values: dict[str, TensorMeta]
+
+
+class Signature(_Part):
+    """What the graph's inputs and outputs stand for; each spec has one key that says its kind."""
+
+    input_specs: tuple[dict[str, dict[str, Any]], ...]
+    output_specs: tuple[dict[str, dict[str, Any]], ...]
+
+
+class CallSignature(_Part):
+    """How the source model is called: its nested inputs and outputs, as pytree specs in JSON."""
+
+    out_spec: str
+
+
+class ModuleCall(_Part):
+    """One module of the source model."""
+
+    fqn: str = Field(max_length=1000)
+    signature: CallSignature | None = None
+
+
+class GraphModule(_Part):
+    """The graph with its signature."""
+
+    graph: Graph
+    signature: Signature
+    module_call_graph: tuple[ModuleCall, ...]
+
+
+class SchemaVersion(_Part):
+    """The version of this schema that the file was written with."""
+
+    major: int
+    minor: int
+
+
+class Version(_Part):
+    """What must be known of a document before the rest of it can be read."""
+
+    schema_version: SchemaVersion
+    opset_version: dict[str, int]
+    torch_version: str = "unknown"
+
+
+class Document(Version):
+    """`models/model.json`."""
+
+    graph_module: GraphModule
+
+
+class Payload(_Part):
+    """Where the bytes of one tensor are. With `use_pickle` they are a pickle, which Octet never reads."""
+
+    path_name: str
+    use_pickle: bool
+    tensor_meta: TensorMeta | None = None
+
+
+class PayloadConfig(_Part):
+    """`model_weights_config.json` and `model_constants_config.json`."""
+
+    config: dict[str, Payload]
+
+
+class Treespec(_Part):
+    """A node of a pytree spec; one without a type is a leaf."""
+
+    type: str | None
+    context: Any = None
+    children_spec: tuple[Treespec, ...] = ()
+
+
+class TreespecFile(RootModel[tuple[int, Treespec]]):
+    """A pytree spec as it is saved: its version and its root."""
+
+
+_PartType = TypeVar("_PartType", bound=BaseModel)
+
+
+def parse(part: type[_PartType], text: bytes | str, where: str) -> _PartType:
+    """`text` as a part of the schema.
+
+    Raises:
+        InvalidModelError: If it is no JSON, or not of the schema's form; names the first place.
+    """
+    try:
+        return part.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = "/".join(str(step) for step in first["loc"])
+        raise InvalidModelError(f"{where} is not what torch.export writes: {first['msg']} (at /{place}).") from None
+
+
+def parse_document(text: bytes) -> Document:
+    """`models/model.json`, if it was written with a schema that Octet knows."""
+    where = "models/model.json"
+    version = parse(Version, text, where)
+    major, aten = version.schema_version.major, version.opset_version.get("aten")
+    if major != SCHEMA_MAJOR or aten not in ATEN_OPSETS:
+        raise InvalidModelError(
+            f"The model was exported by torch {version.torch_version} with schema {major} and aten opset {aten}; "
+            f"Octet reads schema {SCHEMA_MAJOR} with aten opset {ATEN_OPSETS[0]}.",
+            hint="Export it again with torch 2.8 to 2.13.",
+        )
+    return parse(Document, text, where)

@@ -1,0 +1,101 @@
+"""What a program does, as data: the torch-free middle between the file's graph and a graph of `nn` modules.
+
+Every name of a module type, function or method in here comes from Octet's own operator table, never from a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from octet.program.graph import Ref, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """Calls an `nn` module.
+
+    Attributes:
+        type: Its class in `torch.nn`.
+        options: Its constructor's arguments.
+        weights: Its parameters and buffers, by attribute.
+        inputs: What it is called with.
+        results: Where each of the node's results lies in what the module returns, as indices; () is the whole.
+    """
+
+    type: str
+    options: dict[str, Any]
+    weights: dict[str, Ref]
+    inputs: tuple[Value, ...]
+    results: tuple[tuple[int, ...], ...] = ((),)
+
+    def values(self) -> tuple[Value, ...]:
+        """Everything it is called with."""
+        return (*self.inputs, *self.weights.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """Calls a function, named by its import path."""
+
+    name: str
+    args: tuple[Value, ...]
+    kwargs: dict[str, Value] = field(default_factory=dict)
+
+    def values(self) -> tuple[Value, ...]:
+        """Everything it is called with."""
+        return (*self.args, *self.kwargs.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Calls a method of the first argument."""
+
+    name: str
+    args: tuple[Value, ...]
+    kwargs: dict[str, Value] = field(default_factory=dict)
+
+    def values(self) -> tuple[Value, ...]:
+        """Everything it is called with."""
+        return (*self.args, *self.kwargs.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """Gives another value on as it is."""
+
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Leaves the call out: it only checked something."""
+
+
+Expression = Module | Function | Method | Same | Nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call and the names of the values it makes.
+
+    Attributes:
+        expression: The call.
+        results: The node's results; a sequence's items, in order, unless `single`.
+        path: Of a module call, the module's path.
+    """
+
+    expression: Module | Function | Method
+    results: tuple[str, ...]
+    single: bool
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole program: its inputs, its calls in order, and its outputs, by value name."""
+
+    inputs: tuple[str, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
