@@ -101,3 +101,9 @@ class VerificationFailedError(OctetError):
     """The saved artifact, loaded in a fresh process, did not give the outputs it gave before saving."""
 
     code = "verification_failed"
+
+
+class DestinationExistsError(OctetError):
+    """The artifact is to be saved where there is something already."""
+
+    code = "destination_exists"

@@ -1,0 +1,129 @@
+"""Which samples a job calibrates, trains and is judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from octet.errors import InvalidDatasetError
+from octet.report import DataFacts
+from octet.samples import Samples, from_dataset, synthetic
+
+if TYPE_CHECKING:
+    from octet.dataset import Dataset
+    from octet.recipe import Recipe
+    from octet.spec import ProgramSpec
+
+SYNTHETIC_EVALUATION = 64
+"""Made-up samples to compare both models on, where there are no real ones."""
+
+
+@dataclass(frozen=True)
+class JobData:
+    """What a job runs on.
+
+    Attributes:
+        calibration: Where activation ranges come from; None: the recipe needs none.
+        training: What QAT trains on; None: it is not QAT.
+        evaluation: What both models are compared on.
+        evaluated_on: What that is.
+        warnings: What its reader must know.
+    """
+
+    calibration: Samples | None
+    training: Samples | None
+    evaluation: Samples
+    evaluated_on: Literal["evaluation", "calibration", "synthetic"]
+    warnings: tuple[str, ...]
+
+    @property
+    def calibration_facts(self) -> DataFacts | None:
+        """For the report."""
+        return None if self.calibration is None else _facts(self.calibration)
+
+    @property
+    def evaluation_facts(self) -> DataFacts:
+        """For the report."""
+        return _facts(self.evaluation)
+
+
+def choose_data(spec: ProgramSpec, recipe: Recipe, calibration: Dataset | None, evaluation: Dataset | None) -> JobData:
+    """Picks the samples; nothing has been computed yet.
+
+    Raises:
+        InvalidDatasetError: If the recipe needs data, or targets, that are not there.
+    """
+    given = None if calibration is None else from_dataset(calibration, spec)
+    source = _calibration_source(spec, recipe, given)
+    used, held_back = _split(source, recipe.calibration.samples) if source is not None else (None, None)
+    if given is not None and given is not source:
+        held_back = given
+    training = source if recipe.method == "qat" else None
+    _check_targets(recipe, training)
+    own = None if evaluation is None else from_dataset(evaluation, spec)
+    judged, evaluated_on, warnings = _evaluation(spec, own, None if training is not None else held_back, used)
+    if source is not None and source.source == "synthetic":
+        warnings += ("Activation ranges come from synthetic inputs: real data will not fit them as well.",)
+    if own is not None and given is not None and _same(own, given):
+        warnings += ("Calibration and evaluation data are the same: the figures flatter the int8 model.",)
+    return JobData(used, training, judged, evaluated_on, warnings)
+
+
+def _calibration_source(spec: ProgramSpec, recipe: Recipe, given: Samples | None) -> Samples | None:
+    if not recipe.needs_calibration:
+        return None
+    if recipe.calibration.source == "synthetic":
+        return synthetic(spec, recipe.calibration.samples)
+    if given is None:
+        raise InvalidDatasetError(
+            f"A {recipe.method} recipe takes activation ranges from calibration data, and none was given.",
+            hint="Give calibration data, or set calibration.source to synthetic, which the report flags.",
+        )
+    return given
+
+
+def _split(samples: Samples, count: int) -> tuple[Samples, Samples | None]:
+    """`count` samples spread evenly over `samples`, which may be sorted by class, and the others."""
+    chosen = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
+    others = np.setdiff1d(np.arange(len(samples)), chosen)
+    return samples.take(chosen), samples.take(others) if len(others) else None
+
+
+def _check_targets(recipe: Recipe, training: Samples | None) -> None:
+    loss = recipe.training.loss
+    if training is None or loss == "distillation":
+        return
+    wanted = {"cross_entropy": ("label", "i"), "mse": ("target", "f")}[loss]
+    if training.targets is None or training.targets.dtype.kind != wanted[1]:
+        raise InvalidDatasetError(
+            f"Training with {loss} needs an array `{wanted[0]}` in the calibration data, and there is none.",
+            hint="Add it, or set training.loss to distillation, which needs no targets.",
+        )
+
+
+def _evaluation(
+    spec: ProgramSpec, own: Samples | None, held_back: Samples | None, used: Samples | None
+) -> tuple[Samples, Literal["evaluation", "calibration", "synthetic"], tuple[str, ...]]:
+    """The best there is to compare both models on, and what to say about it."""
+    if own is not None:
+        return own, "evaluation", ()
+    if held_back is not None and held_back.source == "dataset":
+        return held_back, "calibration", ()
+    if used is not None and used.source == "dataset":
+        return (
+            used,
+            "calibration",
+            ("The figures are of samples that the model was calibrated on: give evaluation data.",),
+        )
+    made_up = synthetic(spec, SYNTHETIC_EVALUATION, seed=1)
+    return made_up, "synthetic", ("The figures are of synthetic inputs: give evaluation data for real ones.",)
+
+
+def _same(one: Samples, other: Samples) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one.inputs, other.inputs, strict=True))
+
+
+def _facts(samples: Samples) -> DataFacts:
+    return DataFacts(source=samples.source, samples=len(samples))

@@ -1,0 +1,30 @@
+"""Notices of torch's that no caller of Octet can act on."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NOTICES: tuple[tuple[str, type[Warning]], ...] = (
+    # Deprecations. Octet stands on these parts of torch and pins it for that reason (docs/design.md).
+    (r"torch\.ao\.quantization is deprecated", DeprecationWarning),
+    (r"`torch\.jit", DeprecationWarning),
+    (r"torch\.quantize_per_tensor, torch\.quantize_per_channel and other quantized", UserWarning),
+    # torch.ao's own modules do this; it has no effect on what is scripted.
+    (r"The TorchScript type system doesn't support instance-level annotations", UserWarning),
+    # FX graph mode leaves an operation in float; the report says so for each layer.
+    (r".*QConfig", UserWarning),
+)
+
+
+@contextmanager
+def kept_back() -> Iterator[None]:
+    """Runs the block without them. Every other warning passes."""
+    with warnings.catch_warnings():
+        for message, category in _NOTICES:
+            warnings.filterwarnings("ignore", message, category)
+        yield

@@ -1,0 +1,19 @@
+"""The one seam to `torch.ao`: nothing else in Octet imports it."""
+
+from octet.quantization.converted import executed_method, weight_pairs
+from octet.quantization.engine import use_engine
+from octet.quantization.graph_mode import fuse
+from octet.quantization.plan import Plan
+from octet.quantization.qconfigs import reduces_range
+from octet.quantization.quantize import Quantized, quantize_module
+
+__all__ = [
+    "Plan",
+    "Quantized",
+    "executed_method",
+    "fuse",
+    "quantize_module",
+    "reduces_range",
+    "use_engine",
+    "weight_pairs",
+]

@@ -1,0 +1,40 @@
+"""What became of each layer, read from the int8 graph itself, and its weights before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch.ao.nn.intrinsic.modules.fused import _FusedModule
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_STATIC = ("torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized.modules")
+_DYNAMIC = ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic")
+
+
+def executed_method(layer: nn.Module) -> Literal["static", "dynamic", "float"]:
+    """What kind of kernel `layer`, a module of an int8 graph, runs."""
+    home = type(layer).__module__
+    if home.startswith(_DYNAMIC):
+        return "dynamic"
+    return "static" if home.startswith(_STATIC) else "float"
+
+
+def weight_pairs(observed: nn.Module, int8: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Each weight of a layer as it was before conversion, batch norm folded in, and as its int8 form reads back."""
+    source = _plain(observed)
+    return [(getattr(source, name).detach(), weight.dequantize()) for name, weight in _packed(int8).items()]
+
+
+def _packed(int8: Any) -> dict[str, Tensor]:
+    """The packed weights of a layer by their names in the float layer; layer norm has none."""
+    if hasattr(int8, "get_weight"):
+        return dict(int8.get_weight())
+    return {"weight": int8.weight()} if callable(getattr(int8, "weight", None)) else {}
+
+
+def _plain(observed: Any) -> Any:
+    """The float layer inside a fused one, or that a training one stands for."""
+    layer = observed.to_float() if hasattr(observed, "to_float") else observed
+    return layer[0] if isinstance(layer, _FusedModule) else layer

@@ -1,0 +1,149 @@
+"""What to leave in float where an int8 kernel is missing.
+
+FX graph mode picks operations by pattern, not by whether the engine has a kernel for them with these arguments. So
+the conversion is rehearsed on one small batch; what fails is found, left in float, and the rehearsal repeated.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.fx import Interpreter
+
+from octet import torchscript
+from octet.errors import QuantizationFailedError
+from octet.quantization.graph_mode import SOURCE, convert, prepare
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule, Node
+
+    from octet.quantization.plan import Plan, Unit
+    from octet.quantization.qconfigs import QConfigs
+    from octet.recipe import Recipe
+
+MOST_FALLBACKS = 64
+"""Rehearsals before a job is given up: more units than any model seen has needed."""
+
+
+class ConversionError(Exception):
+    """An int8 model could not be built or does not run.
+
+    Attributes:
+        node: Where in the int8 graph it failed, if it got that far.
+    """
+
+    def __init__(self, cause: Exception, node: Node | None = None) -> None:
+        super().__init__(_first_line(cause))
+        self.node = node
+
+
+def realize(observed: GraphModule, recipe: Recipe, inputs: tuple[Tensor, ...]) -> tuple[GraphModule, Any]:
+    """The int8 model of `observed`, eager and scripted, after both have run on `inputs`.
+
+    Raises:
+        ConversionError: If it cannot be converted, run or scripted.
+    """
+    # Whatever torch raises here, and it raises nearly every kind, has one meaning: not in int8, not this way.
+    try:
+        int8 = convert(observed, recipe)
+    except Exception as error:
+        raise ConversionError(error) from error
+    with torch.no_grad():
+        _run(int8, inputs)
+        try:
+            scripted = torchscript.script(int8)
+            scripted(*inputs)
+        except Exception as error:
+            raise ConversionError(error) from error
+    return int8, scripted
+
+
+def settle(module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]) -> Plan:
+    """`plan` with in float whatever has no int8 kernel.
+
+    Raises:
+        QuantizationFailedError: If it cannot be made to run.
+    """
+    for _ in range(MOST_FALLBACKS):
+        failure = _rehearse(module, plan, qconfigs, recipe, inputs)
+        if failure is None:
+            return plan
+        unit = _blame(failure.node, plan) or _search(module, plan, qconfigs, recipe, inputs)
+        if unit is None:
+            raise QuantizationFailedError(f"The model cannot be made int8: {failure}.") from failure
+        plan = plan.without(unit, str(failure))
+    raise QuantizationFailedError(f"The model still does not run with {MOST_FALLBACKS} operations left in float.")
+
+
+def _rehearse(
+    module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]
+) -> ConversionError | None:
+    try:
+        observed = prepare(module, qconfigs.mapping(plan), inputs, recipe)
+        observed.eval()
+        with torch.no_grad():
+            observed(*inputs)
+    except Exception as error:  # noqa: BLE001 -- see `realize`
+        return ConversionError(error)
+    try:
+        realize(observed, recipe, inputs)
+    except ConversionError as failure:
+        return failure
+    return None
+
+
+class _Tracker(Interpreter):
+    """Runs a graph and remembers where it is."""
+
+    node: Node | None = None
+
+    def run_node(self, n: Node) -> Any:
+        self.node = n
+        return super().run_node(n)
+
+
+def _run(int8: GraphModule, inputs: tuple[Tensor, ...]) -> None:
+    tracker = _Tracker(int8)
+    tracker.extra_traceback = False
+    try:
+        tracker.run(*inputs)
+    except Exception as error:
+        raise ConversionError(error, tracker.node) from error
+
+
+def _blame(node: Node | None, plan: Plan) -> Unit | None:
+    """The nearest unit of `plan`, from `node` upstream, that is not in float yet."""
+    waiting = deque([node] if node else [])
+    seen = set(waiting)
+    while waiting:
+        current = waiting.popleft()
+        unit = _unit(current)
+        if unit in plan.int8_layers or (isinstance(unit, tuple) and unit not in plan.float_functions):
+            return unit
+        upstream = [source for source in current.all_input_nodes if source not in seen]
+        seen.update(upstream)
+        waiting.extend(upstream)
+    return None
+
+
+def _unit(node: Node) -> Unit | None:
+    return str(node.target) if node.op == "call_module" else node.meta.get(SOURCE)
+
+
+def _search(
+    module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]
+) -> Unit | None:
+    """One layer that fails on its own, by halving: for failures that name no node."""
+    suspects = list(plan.int8_layers)
+    while len(suspects) > 1:
+        half = suspects[: len(suspects) // 2]
+        fails = _rehearse(module, plan.only(half), qconfigs, recipe, inputs) is not None
+        suspects = half if fails else suspects[len(half) :]
+    return suspects[0] if suspects else None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).strip().rstrip(".")
