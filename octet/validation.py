@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 def field_errors(error: ValidationError, model: type[BaseModel], at: str = "") -> tuple[FieldError, ...]:
     """One `FieldError` for each finding of `error`; `at` is the pointer of the document validated."""
-    return tuple(_field_error(finding, model, at) for finding in error.errors(include_url=False))
+    return describe(error.errors(include_url=False), model, at)
+
+
+def describe(findings: Iterable[Any], model: type[BaseModel], at: str = "") -> tuple[FieldError, ...]:
+    """The same from pydantic's list of findings, whose places are relative to `model`."""
+    return tuple(_field_error(finding, model, at) for finding in findings)
 
 
 def pointer(location: Iterable[int | str]) -> str:

@@ -185,7 +185,8 @@ class Health(_Message):
 class ProblemField(_Message):
     """One offending place of a request."""
 
-    pointer: str = Field(description="RFC 6901 JSON pointer into the body.")
+    pointer: str = Field("", description="RFC 6901 JSON pointer into the body; empty where it is not in the body.")
+    parameter: str | None = Field(None, description="Name of the query parameter or header, where it is one.")
     detail: str
     hint: str | None = None
 
@@ -199,3 +200,4 @@ class Problem(_Message):
     detail: str
     hint: str | None = Field(None, description="What to do about it.")
     errors: list[ProblemField] = []
+    state: JobState | None = Field(None, description="State of the job, where that stands against the request.")

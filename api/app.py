@@ -1,0 +1,68 @@
+"""The app: its parts, opened at its start and closed at its end, and its routes."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import Depends, FastAPI
+
+from api import document, pages, problems
+from api.auth import authenticate
+from api.middleware import BodyLimit, Envelope
+from api.routes import artifacts, catalog, datasets, health, jobs, models
+from api.service import Service
+from api.telemetry import Telemetry
+from octet.version import __version__
+from store.database import Database
+from store.hints import Hints
+from store.notify import JobWaiter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from store.settings import Settings
+
+_MAX_JSON_BYTES = 2**20
+_PREFIX = "/v1"
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service's HTTP side; nothing is opened before it starts."""
+    telemetry = Telemetry()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database, hints = Database(settings.database_url), Hints(settings.redis_url)
+        waiter = JobWaiter(settings.database_url)
+        await waiter.start()
+        app.state.service = Service(settings, database, hints, waiter, telemetry)
+        try:
+            yield
+        finally:
+            await waiter.stop()
+            hints.close()
+            database.close()
+
+    app = FastAPI(
+        title="Octet",
+        version=__version__,
+        summary=document.SUMMARY,
+        description=document.DESCRIPTION,
+        openapi_tags=document.TAGS,
+        openapi_url=f"{_PREFIX}/openapi.json",
+        docs_url=None,  # the usual viewers are scripts from a CDN: no use without internet, and against our own policy
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    uploads = dict.fromkeys((f"{_PREFIX}/models", f"{_PREFIX}/datasets"), settings.max_upload_bytes)
+    app.add_middleware(BodyLimit, default=_MAX_JSON_BYTES, uploads=uploads)
+    app.add_middleware(Envelope, telemetry=telemetry)
+    problems.install(app)
+    document.install(app)
+    for resource in (models, datasets, jobs, artifacts, catalog):
+        app.include_router(resource.router, prefix=_PREFIX, dependencies=[Depends(authenticate)])
+    app.include_router(health.router, prefix=_PREFIX)
+    pages.install(app)
+    return app

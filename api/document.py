@@ -1,0 +1,65 @@
+"""What the OpenAPI document says besides the routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi.openapi.utils import get_openapi
+
+from octet import wire
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+SUMMARY = "Turns a PyTorch model into an int8 one and proves what the change did."
+
+DESCRIPTION = """
+Upload a model as `.pt2` and, for static quantization and training, data as `.safetensors` or `.npz`. Submit a job that
+names a recipe, follow it, and download what it made: an int8 TorchScript model that torch alone can load, and a report
+of its size, latency and accuracy against the model you sent. Nothing in an upload is ever executed.
+
+```sh
+export OCTET=http://127.0.0.1:8000/v1 AUTH="Authorization: Bearer $OCTET_API_KEY"
+curl -H "$AUTH" --data-binary @model.pt2 "$OCTET/models?name=model.pt2"
+curl -H "$AUTH" --json '{"model": "<id>", "recipe": {"method": "dynamic"}}' $OCTET/jobs
+curl -H "$AUTH" -H "Prefer: wait=60" $OCTET/jobs/<id>
+```
+
+Every call but those under `health` needs an API key. Errors are `application/problem+json` (RFC 9457): `type` is stable
+and made for programs, `detail` and `hint` are for people, and `errors` points into the body.
+"""
+
+TAGS = [
+    {"name": "models", "description": "Uploaded `.pt2` files. The same bytes are one model."},
+    {"name": "datasets", "description": "Uploaded arrays, for calibration, training and evaluation."},
+    {"name": "jobs", "description": "What to do to a model. A job is never lost and never done twice."},
+    {"name": "artifacts", "description": "The files that jobs made."},
+    {"name": "catalog", "description": "What there is to choose from, and who does the work."},
+    {"name": "health", "description": "For load balancers and people. Needs no key."},
+]
+
+
+def install(app: FastAPI) -> None:
+    """Give `app` its document, made when it is first asked for."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                summary=app.summary,
+                description=app.description,
+                tags=app.openapi_tags,
+                routes=app.routes,
+            )
+            # Problems are referred to under their own media type, which FastAPI's `model=` cannot say.
+            schema["components"]["schemas"].update(_schemas_of_problems())
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _schemas_of_problems() -> dict[str, Any]:
+    problem = wire.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**problem.pop("$defs"), "Problem": problem}

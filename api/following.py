@@ -1,0 +1,97 @@
+"""Following a job: long polls and server-sent events, woken by the database, with a look of their own now and then."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from typing import TYPE_CHECKING
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.concurrency import run_in_threadpool
+
+from api import present
+from api.content import matches
+from octet.wire import FINISHED
+from store import events, jobs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from api.service import Service
+    from octet import wire
+
+MAX_WAIT = 60
+_LOOK_SECONDS = 5.0  # for when the connection that listens for changes is down
+_HEARTBEAT_SECONDS = 10.0
+_EVENTS_AT_ONCE = 500
+
+
+def asked_wait(prefer: str | None) -> int | None:
+    """The seconds that a Prefer header (RFC 7240) asks to wait, at most `MAX_WAIT`."""
+    asked = re.search(r"(?:^|[,;\s])wait=\"?(\d{1,9})", prefer or "")
+    return min(int(asked[1]), MAX_WAIT) if asked else None
+
+
+def etag(job: wire.Job) -> str:
+    """Changes with anything that an answer shows of the job."""
+    return f'"{hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:32]}"'
+
+
+def read_job(service: Service, job_id: UUID) -> wire.Job:
+    """The job as it is now.
+
+    Raises:
+        NotFoundError: If there is none of that id.
+    """
+    with service.database.begin() as session:
+        row = jobs.get(session, job_id)
+        return present.job(row, jobs.metrics_of(session, [job_id])[job_id], jobs.queue_position(session, row))
+
+
+async def wait_for_job(service: Service, job_id: UUID, seconds: float, known: str | None) -> wire.Job:
+    """The job once it has finished, once it is no longer what the caller knows, or after `seconds`.
+
+    Args:
+        service: The parts of the app.
+        job_id: The job.
+        seconds: How long to wait at most.
+        known: The caller's If-None-Match; None: only the end is news.
+    """
+    end = time.monotonic() + seconds
+    with service.waiter.watch(job_id) as watch:
+        while True:
+            job = await run_in_threadpool(read_job, service, job_id)
+            news = job.finished if known is None else not matches(known, etag(job))
+            left = end - time.monotonic()
+            if news or job.finished or left <= 0:
+                return job
+            await watch.wait(min(left, _LOOK_SECONDS))
+
+
+def read_events(service: Service, job_id: UUID, after: int) -> tuple[list[wire.Event], bool]:
+    """The job's next events, and whether they are its last.
+
+    Raises:
+        NotFoundError: If there is no job of that id.
+    """
+    with service.database.begin() as session:
+        # The state first: once it is final, so are the events that are read after it.
+        finished = jobs.get(session, job_id).state in FINISHED
+        rows = events.list_events(session, job_id, after=after, limit=_EVENTS_AT_ONCE)
+        return [present.event(row) for row in rows], finished and len(rows) < _EVENTS_AT_ONCE
+
+
+async def stream_events(service: Service, job_id: UUID, after: int) -> AsyncIterator[bytes]:
+    """The job's events from `after` on, as they happen, until its last."""
+    with service.waiter.watch(job_id) as watch:
+        while True:
+            found, last = await run_in_threadpool(read_events, service, job_id, after)
+            for event in found:
+                after = event.id
+                yield format_sse_event(id=str(event.id), event=event.kind, data_str=event.model_dump_json())
+            if last:
+                return
+            if not found and not await watch.wait(_HEARTBEAT_SECONDS):
+                yield KEEPALIVE_COMMENT

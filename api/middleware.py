@@ -1,0 +1,134 @@
+"""What every request goes through: an id, a log line, a count, headers that browsers need, and a limit on its body."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+
+from api import problems
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from api.telemetry import Telemetry
+
+_log = structlog.get_logger("api")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+# The page has no inline script or style and talks to nobody but this service; `blob:` is how it saves downloads.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Envelope:
+    """Gives each request an id, answers with it and the security headers, logs and counts it.
+
+    An exception that nothing else turned into an answer becomes a problem here, and goes to the log with its traceback.
+    """
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope))
+        started, status = time.perf_counter(), 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(scope, message, request_id)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_headers)
+            except Exception:
+                _log.exception("request failed", method=scope["method"], path=scope["path"])
+                if status:  # half an answer is out: cutting the connection is all that is left
+                    raise
+                await problems.unexpected(request_id)(scope, receive, send_with_headers)
+            finally:
+                seconds = time.perf_counter() - started
+                route = getattr(scope.get("route"), "path", "(none)")
+                self._telemetry.answered(scope["method"], route, status, seconds)
+                _log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+
+
+class BodyLimit:
+    """Refuses a body that is too large: at once where its length is announced, else when the limit is reached.
+
+    Args:
+        app: What comes next.
+        default: Bytes a body may have.
+        uploads: Bytes it may have for a POST to each of these paths.
+    """
+
+    def __init__(self, app: ASGIApp, default: int, uploads: Mapping[str, int]) -> None:
+        self._app = app
+        self._default = default
+        self._uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._uploads.get(scope["path"], self._default)
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced) > limit:
+            await problems.response("body_too_large", _too_large(limit))(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                # FastAPI lets this kind through, and only this kind, from where it reads a JSON body.
+                raise HTTPException(413, _too_large(limit))
+            return message
+
+        await self._app(scope, receive_within_limit, send)
+
+
+def _too_large(limit: int) -> str:
+    return f"The body is larger than the {limit:,} bytes that this address takes."
+
+
+def _request_id(headers: Headers) -> str:
+    """The id the caller gave, if it is fit for a log, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+
+
+def _add_headers(scope: Scope, message: Message, request_id: str) -> None:
+    headers = MutableHeaders(scope=message)
+    headers["X-Request-Id"] = request_id
+    for name, value in _SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+    if scope["path"].startswith("/v1/"):
+        headers.setdefault("Cache-Control", "private, no-cache")

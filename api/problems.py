@@ -1,0 +1,203 @@
+"""The one place that turns an error into an answer: `application/problem+json`, RFC 9457."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError, OperationalError, TimeoutError  # noqa: A004 - the pool's own
+from starlette.exceptions import HTTPException
+
+from api.errors import InvalidRequestError
+from octet import wire
+from octet.errors import InvalidRecipeError, OctetError
+from octet.validation import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fastapi import FastAPI, Request
+    from pydantic import BaseModel
+
+_log = structlog.get_logger("api")
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Kind(NamedTuple):
+    """What every error of one code has in common."""
+
+    status: int
+    title: str
+
+
+KINDS: dict[str, Kind] = {
+    # the request
+    "invalid_request": Kind(422, "The request is not valid"),
+    "incomplete_body": Kind(400, "The body is incomplete"),
+    "bad_request": Kind(400, "The request cannot be read"),
+    "unauthorized": Kind(401, "A valid API key is needed"),
+    "not_found": Kind(404, "There is no such thing"),
+    "method_not_allowed": Kind(405, "The address does not take this method"),
+    "body_too_large": Kind(413, "The body is too large"),
+    "range_not_satisfiable": Kind(416, "The range lies outside the file"),
+    "idempotency_mismatch": Kind(422, "The idempotency key belongs to another request"),
+    # uploads
+    "unsupported_format": Kind(415, "The file has another format"),
+    "invalid_archive": Kind(422, "The archive is damaged"),
+    "invalid_model": Kind(422, "The model cannot be used"),
+    "unsupported_operator": Kind(422, "The model uses an operator that Octet does not know"),
+    "invalid_dataset": Kind(422, "The data cannot be used"),
+    # jobs
+    "invalid_recipe": Kind(422, "The recipe is not valid"),
+    "model_deleted": Kind(410, "The model has been deleted"),
+    "dataset_deleted": Kind(410, "The dataset has been deleted"),
+    "in_use": Kind(409, "A job needs it"),
+    "job_ended": Kind(409, "The job has ended"),
+    "conflict": Kind(409, "The request conflicts with the state of things"),
+    # the service
+    "unavailable": Kind(503, "The service cannot answer now"),
+    "internal_error": Kind(500, "Something went wrong in the service"),
+}
+_OTHER = Kind(500, "Something went wrong in the service")
+
+_CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of a route that may answer with these problems; `default` stands for all others."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    entries: dict[int | str, dict[str, Any]] = {
+        "default": {"description": "Anything else that went wrong.", "content": content}
+    }
+    for code in codes:
+        kind = KINDS[code]
+        line = f"{kind.title}: `urn:octet:error:{code}`."
+        before = entries.get(kind.status)
+        description = f"{before['description']} {line}" if before else line
+        entries[kind.status] = {"description": description, "content": content}
+    return entries
+
+
+def response(
+    code: str,
+    detail: str,
+    *,
+    hint: str | None = None,
+    errors: Sequence[wire.ProblemField] = (),
+    state: wire.JobState | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """The problem `code` as an answer."""
+    kind = KINDS.get(code, _OTHER)
+    problem = wire.Problem(
+        type=f"urn:octet:error:{code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        hint=hint,
+        errors=list(errors),
+        state=state,
+    )
+    # RFC 9110 asks every 401 to say how to authenticate.
+    challenge = {"WWW-Authenticate": "Bearer"} if kind.status == HTTPStatus.UNAUTHORIZED else {}
+    return JSONResponse(
+        problem.model_dump(mode="json", exclude_none=True),
+        status_code=kind.status,
+        headers={**challenge, **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def from_octet(error: OctetError) -> JSONResponse:
+    """An error that Octet raised on purpose."""
+    fields = [wire.ProblemField(pointer=at.pointer, detail=at.message, hint=at.hint) for at in error.errors]
+    return response(error.code, error.message, hint=error.hint, errors=fields, state=getattr(error, "state", None))
+
+
+def from_validation(error: RequestValidationError, body: type[BaseModel] | None) -> JSONResponse:
+    """A request that is not of the form the route asks for.
+
+    Args:
+        error: FastAPI's findings.
+        body: The type of the body, for the nearest known key.
+    """
+    finding = error.errors()[0]
+    source, *place = finding["loc"]
+    if source == "path":  # no id looks like this, so nothing has it
+        return response("not_found", f"There is nothing with the id {finding['input']!r}.")
+    if finding["type"] == "json_invalid":
+        reason = finding["ctx"]["error"]
+        return response("invalid_request", f"The body is not JSON: {reason} at character {place[0]}.")
+    if source == "body" and body is not None:
+        return _from_body(error, body)
+    fields = [wire.ProblemField(parameter=str(found["loc"][-1]), detail=found["msg"]) for found in error.errors()]
+    return response("invalid_request", f"{source} parameter {place[-1]!r}: {finding['msg']}.", errors=fields)
+
+
+def _from_body(error: RequestValidationError, body: type[BaseModel]) -> JSONResponse:
+    findings = [{**found, "loc": found["loc"][1:]} for found in error.errors()]
+    errors = describe(findings, body)
+    first = errors[0]
+    document = "recipe" if first.pointer.startswith("/recipe") else "request"
+    kind = InvalidRecipeError if document == "recipe" else InvalidRequestError
+    message = f"The {document} is not valid: {first.message} (at {first.pointer or '/'})."
+    return from_octet(kind(message, hint=first.hint, errors=errors))
+
+
+def from_http(error: HTTPException) -> JSONResponse:
+    """An error of the framework: no such address, no such method."""
+    code = _CODE_OF_STATUS.get(error.status_code, "internal_error")
+    return response(code, error.detail, headers=error.headers)
+
+
+def unavailable() -> JSONResponse:
+    """The database does not answer, or refused for a reason that passes."""
+    detail = "The service's database does not answer."
+    return response("unavailable", detail, hint="Try again in a moment.", headers={"Retry-After": "2"})
+
+
+def unstorable() -> JSONResponse:
+    """Text that Postgres has no place for: a NUL character."""
+    return response("invalid_request", "The request holds a character that cannot be stored.", hint="Remove U+0000.")
+
+
+def unexpected(request_id: str) -> JSONResponse:
+    """An error that nobody foresaw: its text stays in the log."""
+    return response(
+        "internal_error",
+        "Something went wrong in the service.",
+        hint=f"The service's log has the reason under request id {request_id}.",
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem. Unforeseen ones are the middleware's: they must not escape the log."""
+
+    async def octet_error(_: Request, error: OctetError) -> JSONResponse:
+        return from_octet(error)
+
+    async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+        field = getattr(request.scope.get("route"), "body_field", None)
+        annotation = field.field_info.annotation if field else None
+        return from_validation(error, annotation)
+
+    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        return from_http(error)
+
+    async def database_error(_: Request, error: OperationalError | TimeoutError) -> JSONResponse:
+        _log.warning("the database does not answer", error=str(error))
+        return unavailable()
+
+    async def data_error(_: Request, __: DataError) -> JSONResponse:
+        return unstorable()
+
+    app.exception_handler(OperationalError)(database_error)
+    app.exception_handler(TimeoutError)(database_error)
+    app.exception_handler(DataError)(data_error)
+    app.exception_handler(OctetError)(octet_error)
+    app.exception_handler(RequestValidationError)(validation_error)
+    app.exception_handler(HTTPException)(http_error)

@@ -1,0 +1,42 @@
+"""What the routes work with: the parts the app opened when it started."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from api.telemetry import Telemetry
+from store.database import Database
+from store.hints import Hints
+from store.notify import JobWaiter
+from store.settings import Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts of a running app."""
+
+    settings: Settings
+    database: Database
+    hints: Hints
+    waiter: JobWaiter
+    telemetry: Telemetry
+
+
+def current(request: Request) -> Service:
+    """The parts of the app that handles `request`."""
+    return cast("Service", request.app.state.service)
+
+
+Parts = Annotated[Service, Depends(current)]
+
+
+def _transaction(service: Parts) -> Iterator[Session]:
+    with service.database.begin() as session:
+        yield session
+
+
+# Committed before the answer goes out, not after: who reads an answer may rely on it.
+Transaction = Annotated[Session, Depends(_transaction, scope="function")]

@@ -1,0 +1,67 @@
+"""Taking in a job: everything that can be known to be wrong is said now, and nothing is queued."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from api import present
+from octet.errors import FieldError, InvalidDatasetError
+from octet.fit import check_dataset
+from octet.spec import DatasetSpec, ProgramSpec
+from store import jobs, uploads
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+    from api.service import Service
+    from octet import wire
+    from octet.fit import Role
+    from store.tables import ApiKey
+
+
+def submit(service: Service, asked: wire.JobCreate, caller: ApiKey, idempotency_key: str | None) -> wire.Job:
+    """Queue a job, or give the one that this idempotency key queued before.
+
+    Raises:
+        OctetError: If the job could not succeed.
+    """
+    with service.database.begin() as session:
+        row, created = jobs.create(
+            session,
+            model_id=asked.model,
+            calibration_id=asked.calibration,
+            evaluation_id=asked.evaluation,
+            recipe=asked.recipe.model_dump(mode="json"),
+            name=asked.name,
+            key_id=caller.id,
+            idempotency_key=idempotency_key,
+            request_sha256=hashlib.sha256(asked.model_dump_json().encode()).hexdigest(),
+        )
+        if created:  # held by `create`, so what is checked here cannot be deleted any more
+            check(session, asked)
+        job = present.job(row, [], jobs.queue_position(session, row))
+    if created:
+        service.hints.publish(row.id)
+    return job
+
+
+def check(session: Session, asked: wire.JobCreate) -> None:
+    """Compare the model, the recipe and the data with each other.
+
+    Raises:
+        NotFoundError: If the model or a dataset does not exist; a subclass of it if it was deleted.
+        InvalidDatasetError: If data is missing or does not fit; `errors` points at what is wrong.
+    """
+    program = ProgramSpec.model_validate(uploads.get(session, "model", asked.model).spec)
+    if asked.calibration is None and asked.recipe.needs_calibration and asked.recipe.calibration.source == "dataset":
+        message = f"A {asked.recipe.method} recipe takes activation ranges from calibration data, and none was given."
+        hint = "Give calibration data, or set calibration.source to synthetic, which the report flags."
+        raise InvalidDatasetError(message, hint=hint, errors=[FieldError("/calibration", message, hint)])
+    roles: tuple[tuple[Role, UUID | None], ...] = (("calibration", asked.calibration), ("evaluation", asked.evaluation))
+    for role, dataset_id in roles:
+        if dataset_id is not None:
+            dataset = DatasetSpec.model_validate(uploads.get(session, "dataset", dataset_id).spec)
+            check_dataset(dataset, program, role, asked.recipe)

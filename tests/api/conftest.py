@@ -1,0 +1,139 @@
+"""The real app behind a real port, a caller with a key, and what callers send."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pytest
+import structlog
+import torch
+import uvicorn
+
+import octet
+from api.app import create_app
+from store import keys
+from store.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from store.database import Database
+
+    Serve = Callable[..., Iterator[str]]
+
+
+# The default renderer writes to the terminal, and a traceback with every local variable.
+structlog.configure(logger_factory=structlog.stdlib.LoggerFactory(), processors=[structlog.stdlib.render_to_log_kwargs])
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens."""
+
+    listening: threading.Event
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+@contextmanager
+def serve(settings: Settings) -> Iterator[str]:
+    """The app of `settings` on a free port; its URL."""
+    app = create_app(settings)
+    server = _Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
+    server.listening = threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="api")
+    thread.start()
+    try:
+        assert server.listening.wait(30)
+        host, port = server.servers[0].sockets[0].getsockname()
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where uploads wait while they are checked."""
+    return tmp_path_factory.mktemp("spool")
+
+
+@pytest.fixture(scope="session")
+def url(postgres: str, redis_url: str, migrated_database: Database, spool: Path) -> Iterator[str]:  # noqa: ARG001 - migrated
+    """Address of the service."""
+    settings = Settings(database_url=postgres, redis_url=redis_url, spool_dir=spool, max_upload_bytes=2**20)
+    with serve(settings) as url:
+        yield url
+
+
+@pytest.fixture
+def key(database: Database) -> str:
+    """An API key."""
+    with database.begin() as session:
+        return keys.create(session, "test")[1]
+
+
+@pytest.fixture
+def api(url: str, key: str) -> Iterator[httpx.Client]:
+    """A caller."""
+    with httpx.Client(base_url=f"{url}/v1/", headers={"Authorization": f"Bearer {key}"}, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A classifier of four numbers into three classes."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    return octet.export(model, torch.randn(2, 4), tmp_path_factory.mktemp("model") / "model.pt2").read_bytes()
+
+
+@pytest.fixture
+def data_file(npz: Callable[..., bytes]) -> bytes:
+    """Sixteen labelled samples for it."""
+    random = np.random.default_rng(0)
+    return npz(input_0=random.normal(size=(16, 4)).astype(np.float32), label=random.integers(0, 3, 16))
+
+
+@pytest.fixture
+def npz(tmp_path: Path) -> Callable[..., bytes]:
+    """Makes the bytes of an `.npz` out of arrays."""
+
+    def make(**arrays: np.ndarray) -> bytes:
+        path = tmp_path / "data.npz"
+        np.savez(path, **arrays)
+        return path.read_bytes()
+
+    return make
+
+
+@pytest.fixture
+def model(api: httpx.Client, model_file: bytes) -> str:
+    """Id of an uploaded model."""
+    return _created(api.post("models", params={"name": "tiny.pt2"}, content=model_file))
+
+
+@pytest.fixture
+def data(api: httpx.Client, data_file: bytes) -> str:
+    """Id of an uploaded dataset."""
+    return _created(api.post("datasets", params={"name": "tiny.npz"}, content=data_file))
+
+
+@pytest.fixture
+def job(api: httpx.Client, model: str) -> str:
+    """Id of a queued job."""
+    answer = api.post("jobs", json={"model": model, "recipe": {"method": "dynamic"}})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def _created(answer: httpx.Response) -> str:
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
