@@ -1,0 +1,198 @@
+"""The `octet-server` command: how the parts of the service are started, together or one by one."""
+
+# Typer reads annotations at run time, so this module does not postpone them. The parts are imported by the command that
+# starts them: the API does not load the worker, nor a look at the keys either of them.
+# ruff: noqa: PLC0415
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from octet.errors import OctetError
+from server import lifeline, logs
+from store import keys, migrate, workers
+from store.database import UNAVAILABLE, Database, Session
+from store.settings import Settings
+
+DataDir = Annotated[Path, typer.Option("--data-dir", help="Where everything is kept.")]
+WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True)]
+
+_DATA_DIR = Path("octet-data")
+_GRACE_SECONDS = 5
+
+
+class SettingsError(OctetError):
+    """The environment does not say what the service needs to know."""
+
+    code = "settings"
+
+
+class Commands(TyperGroup):
+    """Turns an error into a line, a hint, and the exit status of the process."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command that the arguments name, and end the process."""
+        try:
+            return super().main(*args, **kwargs)
+        except OctetError as error:
+            _tell(error.message, error.hint)
+        except UNAVAILABLE as error:
+            _tell(f"The database does not answer: {error}", None)
+        sys.exit(1)
+
+
+app = typer.Typer(
+    name="octet-server",
+    cls=Commands,
+    help="Runs the Octet service. Settings are OCTET_* environment variables; docs/operations.md lists them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(name="keys", help="API keys: who may call.", no_args_is_help=True)
+app.add_typer(keys_app)
+
+
+@app.command()
+def up(
+    data_dir: DataDir = _DATA_DIR,
+    host: Annotated[str, typer.Option(envvar="OCTET_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="OCTET_PORT", help="Port to listen on; 0 takes a free one.")] = 8000,
+) -> None:
+    """Run the whole service: Postgres, Redis, API and worker. Ctrl-C stops it; the next start continues.
+
+    With OCTET_DATABASE_URL or OCTET_REDIS_URL set, that server is used instead of an embedded one.
+    """
+    from server import stack
+
+    logs.configure(logging.WARNING)  # the terminal is for people; the parts have logs of their own
+    stack.up(data_dir, host=host, port=port)
+
+
+@app.command()
+def api(*, with_parent: WithParent = False) -> None:
+    """Run the API alone."""
+    import uvicorn
+
+    from api.app import create_app
+
+    settings = _begin(with_parent)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,  # its lines go where all go
+        access_log=False,  # the app writes a line for each request itself
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+
+
+@app.command()
+def worker(*, with_parent: WithParent = False) -> None:
+    """Run a worker alone."""
+    from worker import main
+
+    raise typer.Exit(main.run(_begin(with_parent)))
+
+
+@app.command(name="migrate")
+def migrate_() -> None:
+    """Bring the database to the newest schema. Harmless when it is there already."""
+    logs.configure()
+    migrate.upgrade(_database_url(_DATA_DIR))
+
+
+@app.command()
+def healthy() -> None:
+    """Say by the exit status whether a worker on this host was heard of lately."""
+    settings = _settings()
+    with closing(Database(settings.database_url)) as database, database.begin() as session:
+        alive = [worker for worker, _ in workers.list_alive(session, settings.lease_seconds)]
+    raise typer.Exit(0 if any(worker.host == socket.gethostname() for worker in alive) else 1)
+
+
+@keys_app.command()
+def create(name: str, data_dir: DataDir = _DATA_DIR) -> None:
+    """Make a key and show it, this once."""
+    with _session(data_dir) as session:
+        _, plaintext = keys.create(session, name)
+    typer.echo(plaintext)
+
+
+@keys_app.command(name="list")
+def list_(data_dir: DataDir = _DATA_DIR) -> None:
+    """Show who has keys."""
+    table = Table("prefix", "name", "made", "last used", "revoked")
+    with _session(data_dir) as session:
+        for key in keys.list_keys(session):
+            times = (f"{at:%Y-%m-%d %H:%M}" if at else "" for at in (key.created_at, key.last_used_at, key.revoked_at))
+            table.add_row(key.prefix, key.name, *times)
+    Console().print(table)
+
+
+@keys_app.command()
+def revoke(key: Annotated[str, typer.Argument(help="Its prefix, or its id.")], data_dir: DataDir = _DATA_DIR) -> None:
+    """Make a key useless, at once."""
+    with _session(data_dir) as session:
+        revoked = keys.revoke(session, key)
+    typer.echo(f"revoked {revoked.prefix} ({revoked.name})")
+
+
+def main() -> None:
+    """Run the command that the arguments of this process name."""
+    app()
+
+
+def _begin(with_parent: bool) -> Settings:
+    """What every long-running part does first."""
+    logs.configure()
+    if with_parent:
+        lifeline.hold()
+    return _settings()
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"OCTET_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
+        raise SettingsError(
+            f"The environment is not complete: {wrong}.", hint="`octet-server up` needs none."
+        ) from None
+
+
+@contextmanager
+def _session(data_dir: Path) -> Iterator[Session]:
+    with closing(Database(_database_url(data_dir))) as database, database.begin() as session:
+        yield session
+
+
+def _database_url(data_dir: Path) -> str:
+    """The database that the environment names, else the one that `up` runs on this data directory."""
+    if url := os.environ.get("OCTET_DATABASE_URL"):
+        return url
+    try:
+        return (data_dir / "database-url").read_text().strip()
+    except FileNotFoundError:
+        raise SettingsError(
+            f"Nothing runs on {data_dir}, and OCTET_DATABASE_URL is not set.",
+            hint="Start `octet-server up`, or name another --data-dir, or set OCTET_DATABASE_URL.",
+        ) from None
+
+
+def _tell(message: str, hint: str | None) -> None:
+    typer.echo(f"error: {message}", file=sys.stderr)
+    if hint:
+        typer.echo(f"hint: {hint}", file=sys.stderr)

@@ -1,0 +1,160 @@
+"""`octet-server up`: the whole service in one command, on one data directory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+import httpx
+from rich.console import Console
+
+from octet.errors import OctetError
+from server.embedded import EmbeddedPostgres, EmbeddedRedis
+from server.part import Part, environment
+from store import keys, migrate
+from store.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_READY_SECONDS = 120.0
+_TEND_SECONDS = 0.2
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class AddressInUseError(OctetError):
+    """Somebody else listens there, or nobody can."""
+
+    code = "address_in_use"
+
+
+class NotReadyError(OctetError):
+    """The parts run, but the service does not become ready."""
+
+    code = "not_ready"
+
+
+def up(data_dir: Path, *, host: str, port: int) -> None:
+    """Run the service until SIGINT or SIGTERM; then stop all of it.
+
+    Args:
+        data_dir: Made if it is not there. The next start continues on it.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+
+    Raises:
+        OctetError: If something does not start, or does not stay up. Nothing is left running.
+    """
+    for number in _STOP_SIGNALS:
+        signal.signal(number, _interrupt)
+    data_dir = data_dir.resolve()
+    (data_dir / "logs").mkdir(parents=True, exist_ok=True)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        with ExitStack() as running:
+            _start(running, data_dir, host, port, console)
+    except KeyboardInterrupt:
+        console.print("Stopped. The next start continues where this one ended.")
+
+
+def _start(running: ExitStack, data_dir: Path, host: str, port: int, console: Console) -> None:
+    port = _free_port(host, port)
+    url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104 - compared, not bound
+    console.print("Octet is starting …")
+    database_url = os.environ.get("OCTET_DATABASE_URL") or running.enter_context(EmbeddedPostgres(data_dir)).url
+    redis_url = os.environ.get("OCTET_REDIS_URL") or running.enter_context(EmbeddedRedis(data_dir)).url
+    migrate.upgrade(database_url)
+    key = _key(database_url, data_dir / "api-key")
+    _write_private(data_dir / "database-url", database_url)
+    running.callback((data_dir / "database-url").unlink, missing_ok=True)
+    settings = environment(
+        OCTET_DATABASE_URL=database_url, OCTET_REDIS_URL=redis_url, OCTET_HOST=host, OCTET_PORT=str(port)
+    )
+    parts = [Part(command, environment=settings, logs=data_dir / "logs") for command in ("worker", "api")]
+    running.callback(_stop, parts, console)
+    for part in parts:
+        part.start()
+    _wait_until_ready(url, parts)
+    _greet(console, url, key, data_dir)
+    while True:
+        time.sleep(_TEND_SECONDS)
+        for part in parts:
+            part.tend()
+
+
+def _interrupt(*_: object) -> None:
+    for number in _STOP_SIGNALS:  # once is enough: a second Ctrl-C must not cut the stopping short
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _free_port(host: str, port: int) -> int:
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise AddressInUseError(
+            f"The service cannot listen on {host}, port {port}: {error.strerror}.",
+            hint="Choose another one with --port; 0 takes any that is free.",
+        ) from None
+
+
+def _key(database_url: str, path: Path) -> str | None:
+    """A key that was just made; None if there was one. It is kept in `path`, where only its owner can read it."""
+    with closing(Database(database_url)) as database, database.begin() as session:
+        if keys.any_key(session):
+            return None
+        _, plaintext = keys.create(session, "octet-server up")
+        _write_private(path, plaintext)
+        return plaintext
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text + "\n")
+
+
+def _wait_until_ready(url: str, parts: Sequence[Part]) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    state = "no answer"
+    while time.monotonic() < deadline:
+        for part in parts:
+            part.tend()
+        try:
+            answer = httpx.get(f"{url}/v1/health/ready", timeout=5.0)
+        except httpx.TransportError as error:
+            state = str(error)
+        else:
+            if answer.is_success:
+                return
+            state = answer.text
+        time.sleep(_TEND_SECONDS)
+    raise NotReadyError(f"The service is not ready after {_READY_SECONDS:.0f} seconds: {state}")
+
+
+def _greet(console: Console, url: str, key: str | None, data_dir: Path) -> None:
+    key_file = data_dir / "api-key"
+    rows = {
+        "Page and API": url,
+        "API key": f"{key}  (made now; kept in {key_file})" if key else f"in {key_file}",
+        "Data": str(data_dir),
+        "Logs": str(data_dir / "logs"),
+    }
+    console.print("\n[bold green]Octet is ready.[/]")
+    for name, value in rows.items():
+        console.print(f"  [bold]{name:<14}[/]{value}")
+    console.print("Ctrl-C stops everything.\n")
+
+
+def _stop(parts: Sequence[Part], console: Console) -> None:
+    console.print("Stopping …")
+    for part in parts:
+        part.ask_to_stop()
+    for part in parts:
+        part.stop()

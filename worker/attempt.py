@@ -1,0 +1,148 @@
+"""One attempt at a job: from the claimed row to the end that is recorded.
+
+It ends in one transaction, guarded by the attempt number and tried again while Postgres is away. What cannot be
+recorded before the lease runs out is left to the reconciler of whichever worker is alive then.
+
+A child that ends without a word is treated like a worker that was lost: the job goes back to the queue, and the attempt
+counts. Most crashes are the machine's doing (memory, a kill from outside) and deserve another try, perhaps elsewhere;
+those that are the model's doing come again, and the attempt cap ends them with what happened.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from octet.errors import OctetError
+from octet.wire import JobError
+from store import leases
+from store.database import UNAVAILABLE
+from worker.artifacts import collect, read_report
+from worker.inputs import fetch
+from worker.lease import Lease
+from worker.limits import artifact_bytes
+from worker.protocol import INTERNAL_ERROR
+from worker.reporter import Reporter
+from worker.watch import Crashed, Interrupted, Refused, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from store.database import Database
+    from store.settings import Settings
+    from store.tables import Job
+    from worker.alarm import Alarm
+    from worker.process import Child
+
+_RETRY_SECONDS = 0.5  # between two tries to record an end while Postgres is away
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended: a word for the log, and what records it, given a session, the job's id and the attempt."""
+
+    word: str
+    record: Callable[..., bool]
+
+
+def _leave(*_: object) -> bool:
+    """Record nothing: the job is somebody else's."""
+    return False
+
+
+CANCELLED = End("cancelled", leases.confirm_cancelled)
+HANDED_BACK = End("handed back", leases.release)
+LOST = End("lost", _leave)
+_INTERRUPTIONS = {"cancelled": CANCELLED, "stopping": HANDED_BACK, "lost": LOST}
+
+
+class Attempt:
+    """A claimed job, the child that does it, and the alarm that may stop it."""
+
+    def __init__(self, database: Database, settings: Settings, job: Job, child: Child, alarm: Alarm) -> None:
+        self._database = database
+        self._settings = settings
+        self._job = job
+        self._child = child
+        self._alarm = alarm
+        self._reporter = Reporter(database, job.id, job.attempt)
+
+    def run(self, *, on_measured: Callable[[], None]) -> End:
+        """Do the job and record how it ended.
+
+        Args:
+            on_measured: Called when nothing is timed any more; maybe more than once, maybe never.
+        """
+        with Lease(self._database, self._settings, self._job.id, self._job.attempt, self._alarm) as lease:
+            end = self._end(on_measured)
+            self._child.kill()  # before anyone else may take the job
+        try:
+            recorded = self._record(end, until=lease.until)
+        except Exception as error:  # noqa: BLE001 - a job must not stay unfinished because of what it handed in
+            recorded = self._record(end := _failed(_in_words(error)), until=lease.until)
+        _log.info("attempt ended", end=end.word, recorded=recorded)
+        return end
+
+    def _end(self, on_measured: Callable[[], None]) -> End:
+        try:
+            return self._work(on_measured)
+        except Interrupted as interruption:
+            return _INTERRUPTIONS[interruption.reason]
+        except (Crashed, OSError) as crash:
+            return self._crashed(str(crash))
+        except UNAVAILABLE as error:
+            _log.warning("the database went away before the job began", error=str(error))
+            return HANDED_BACK
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job's owner is told in words
+            return _failed(_in_words(error))
+
+    def _work(self, on_measured: Callable[[], None]) -> End:
+        assignment, model_sha256 = fetch(self._database, self._settings, self._job, self._child.scratch)
+        self._child.channel.assign(assignment)
+        seconds = self._settings.job_timeout_seconds
+        watch(self._child, self._alarm, self._reporter, seconds=seconds, on_measured=on_measured)
+        artifacts = collect(assignment.output, limit=artifact_bytes(self._settings))
+        report = read_report(assignment.output, model_sha256=model_sha256)
+        return End("succeeded", partial(leases.succeed, report=report, artifacts=artifacts))
+
+    def _crashed(self, how: str) -> End:
+        while_doing = f" while it was busy with the stage {self._reporter.stage}" if self._reporter.stage else ""
+        message = f"The job's process {how}{while_doing}."
+        _log.warning("the child crashed", how=how, stage=self._reporter.stage, log=self._child.log_tail())
+        started = self._job.attempt - self._job.released
+        if started < self._settings.max_attempts:
+            return End("crashed, to be tried again", partial(leases.retry, message=f"{message} It is tried again."))
+        hint = f"That was attempt {started} of {self._settings.max_attempts}. The worker's log has the details."
+        return _failed(JobError(code="crashed", message=message, hint=hint))
+
+    def _record(self, end: End, *, until: float) -> bool:
+        while True:
+            try:
+                with self._database.begin() as session:
+                    job = (session, self._job.id, self._job.attempt)
+                    # Refused while the lease holds means: it was cancelled in the meantime.
+                    return end.record(*job) or leases.confirm_cancelled(*job)
+            except UNAVAILABLE as error:
+                _log.warning("the end of the job could not be recorded yet", end=end.word, error=str(error))
+                if time.monotonic() > until:
+                    return False
+            time.sleep(_RETRY_SECONDS)
+
+
+def _failed(error: JobError) -> End:
+    return End(f"failed: {error.code}", partial(leases.fail, error=error.model_dump()))
+
+
+def _in_words(error: Exception) -> JobError:
+    if isinstance(error, Refused):
+        return error.error
+    if isinstance(error, OctetError):
+        return JobError(code=error.code, message=error.message, hint=error.hint)
+    _log.error("the worker could not do the job", exc_info=error)
+    return INTERNAL_ERROR

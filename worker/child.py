@@ -1,0 +1,106 @@
+"""The process in which one job runs: `python -m worker.child FD`. The only place in the service that imports torch.
+
+It loads torch, says so, waits for one assignment, does it and ends. FD is its end of a socket pair with the runner;
+when the runner's end closes, for whatever reason, it kills itself and everything it started.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+
+import torch
+
+import octet
+import octet.pipeline  # now, not at the first job: a spare is warm because of this line
+from octet.errors import OctetError
+from octet.progress import Progress
+from octet.wire import JobError
+from worker.protocol import INTERNAL_ERROR, Advanced, Assignment, Failed, Finished, Limits, Message, Ready
+
+# torch reports a failed allocation as a RuntimeError with one of these words in it.
+_OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+def main(descriptor: int) -> None:
+    """Serve one assignment, in the current directory, which is the job's scratch."""
+    # Temporary files go where they are removed with the job. Not from the start: the lock that lets one job at a time
+    # measure is in the machine's temporary directory, and octet.measure has found that when it was imported.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(Path.cwd())
+    channel = socket.socket(fileno=descriptor)
+    channel.set_inheritable(False)  # the runner must see the end of this process, not of one that it started
+
+    def say(message: Message) -> None:
+        channel.sendall(message.model_dump_json().encode() + b"\n")
+
+    def on_progress(progress: Progress) -> None:
+        say(Advanced(progress=progress))
+
+    say(Ready(engines=[name for name in torch.backends.quantized.supported_engines if name != "none"]))
+    line = channel.makefile("rb").readline()
+    if not line:
+        return
+    threading.Thread(target=_die_with_runner, args=(channel,), daemon=True).start()
+    assignment = Assignment.model_validate_json(line)
+    _limit(assignment.limits)
+    try:
+        _run(assignment, on_progress)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the job's owner is told in words
+        traceback.print_exc()
+        say(Failed(error=_in_words(error, assignment.limits)))
+    else:
+        say(Finished())
+
+
+def _die_with_runner(channel: socket.socket) -> None:
+    # Portable, and tied to the runner's process; PR_SET_PDEATHSIG is tied to the thread that started us.
+    channel.recv(1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _limit(limits: Limits) -> None:
+    # RLIMIT_DATA counts what the process itself allocates. RLIMIT_AS would also count mapped libraries, mapped weights
+    # and address space that CUDA and malloc merely reserve.
+    for name, value in (
+        (resource.RLIMIT_DATA, limits.memory_bytes),
+        (resource.RLIMIT_CPU, limits.cpu_seconds),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(name)
+        resource.setrlimit(name, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _run(assignment: Assignment, on_progress: octet.progress.OnProgress) -> None:
+    on_progress(Progress(stage="load", fraction=0.0))
+    result = octet.pipeline.quantize(
+        octet.load(assignment.model),
+        assignment.recipe,
+        calibration=octet.read_dataset(assignment.calibration) if assignment.calibration else None,
+        evaluation=octet.read_dataset(assignment.evaluation) if assignment.evaluation else None,
+        on_progress=on_progress,
+    )
+    result.save(assignment.output, on_progress=on_progress)
+
+
+def _in_words(error: Exception, limits: Limits) -> JobError:
+    if isinstance(error, OctetError):
+        return JobError(code=error.code, message=error.message, hint=error.hint)
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY_WORDS):
+        return JobError(
+            code="out_of_memory",
+            message=f"The job needs more memory than the {limits.memory_bytes / 2**30:.1f} GiB that a job may use.",
+            hint="Use smaller batches (calibration, training, measure), or ask for a higher OCTET_JOB_MEMORY_BYTES.",
+        )
+    return INTERNAL_ERROR
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

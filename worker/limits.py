@@ -1,0 +1,34 @@
+"""What one job may use of this machine."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING
+
+from worker.protocol import Limits
+
+if TYPE_CHECKING:
+    from store.settings import Settings
+
+_ARTIFACT_OVERHEAD_BYTES = 64 * 2**20  # what a saved model may have beyond the upload it came from
+
+
+def threads(settings: Settings) -> int:
+    """CPU threads of a job."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return settings.job_threads or available
+
+
+def artifact_bytes(settings: Settings) -> int:
+    """Size of the largest file that a job may make."""
+    return settings.max_upload_bytes + _ARTIFACT_OVERHEAD_BYTES
+
+
+def limits(settings: Settings) -> Limits:
+    """The resource limits of a job's process."""
+    return Limits(
+        memory_bytes=settings.job_memory_bytes,
+        cpu_seconds=math.ceil(settings.job_timeout_seconds * threads(settings)),
+        file_bytes=artifact_bytes(settings),
+    )

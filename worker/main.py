@@ -1,0 +1,80 @@
+"""A worker process, from start to a clean stop."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import structlog
+from celery.worker import WorkController, state
+
+from store.database import Database
+from store.hints import Hints
+from worker.app import create_app
+from worker.limits import threads
+from worker.pool import SlotPool
+from worker.reconciler import Reconciler
+from worker.runner import Runner
+from worker.spares import Spares
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from store.settings import Settings
+
+_log = structlog.get_logger()
+
+
+def run(settings: Settings) -> int:
+    """Work until SIGTERM or SIGINT, then hand back what is running.
+
+    Returns:
+        The exit status.
+    """
+    worker_id = uuid4()
+    database = Database(settings.database_url, pool_size=2 * settings.worker_slots + 1)
+    hints = Hints(settings.redis_url)
+    spares = Spares(settings.worker_slots, threads=threads(settings))
+    runner = Runner(database, settings, spares, worker_id)
+    reconciler = Reconciler(database, hints, settings, spares=spares, runner=runner, worker_id=worker_id)
+    reconciler.start()
+    _log.info("worker starts", worker_id=str(worker_id), slots=settings.worker_slots)
+    try:
+        return _consume(settings, runner)
+    finally:
+        reconciler.stop()
+        spares.close()
+        # Only now that this worker takes no more hints.
+        for job_id in runner.handed_back:
+            hints.publish(job_id)
+        hints.close()
+        database.close()
+        _log.info("worker stopped", handed_back=len(runner.handed_back))
+
+
+def _consume(settings: Settings, runner: Runner) -> int:
+    """Celery's own program is not used: at SIGINT and SIGTERM it waits for tasks to end, where we hand jobs back."""
+    app = create_app(settings.redis_url, runner)
+    app.finalize()
+    controller = WorkController(
+        app=app,
+        pool_cls=SlotPool,
+        concurrency=settings.worker_slots,
+        # What these do needs remote control or events, which are off; and Redis carries nothing but hints.
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop(runner))
+    controller.start()
+    return controller.exitcode or 0
+
+
+def _stop(runner: Runner) -> Callable[..., Any]:
+    def handler(*_: object) -> None:
+        state.should_stop = 0  # the exit status; Celery's loop looks at it at least once a second
+        runner.stop()
+
+    return handler

@@ -1,0 +1,97 @@
+"""Watches a child do its job."""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import TYPE_CHECKING
+
+from octet.errors import OctetError
+from worker.protocol import Advanced, Failed, Finished, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from octet.wire import JobError
+    from worker.alarm import Alarm, Reason
+    from worker.process import Child
+    from worker.reporter import Reporter
+
+_MEASURED = ("save", "verify")  # the stages in which nothing is timed any more
+
+
+class Interrupted(Exception):  # noqa: N818 - an event, not a mistake
+    """The alarm has rung."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Crashed(Exception):  # noqa: N818 - likewise
+    """The child ended without a word. The text says how: the rest of a sentence that starts with its name."""
+
+
+class Refused(Exception):  # noqa: N818 - likewise
+    """The child has said why the job cannot be done."""
+
+    def __init__(self, error: JobError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class TimedOutError(OctetError):
+    """The job took longer than a job may."""
+
+    code = "timeout"
+
+
+def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_measured: Callable[[], None]) -> None:
+    """Return once the child says that it has finished.
+
+    Args:
+        child: It has its assignment.
+        alarm: What ends the watch before that.
+        reporter: Takes in the progress.
+        seconds: The longest it may take.
+        on_measured: Called when the job has nothing left to time; maybe more than once.
+
+    Raises:
+        Interrupted, Crashed, Refused, TimedOutError: As they say.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimedOutError(
+                f"The job took longer than {seconds:g} seconds.",
+                hint="Measure or train for less time, or ask for a higher OCTET_JOB_TIMEOUT_SECONDS.",
+            )
+        due = reporter.due()
+        timeout = remaining if due is None else min(due, remaining)
+        readable = select.select([child.channel.fileno(), alarm.fileno()], [], [], timeout)[0]
+        if alarm.reason is not None:
+            raise Interrupted(alarm.reason)
+        if child.channel.fileno() in readable and _listen(child, reporter, on_measured):
+            return
+        reporter.tell()
+
+
+def _listen(child: Child, reporter: Reporter, on_measured: Callable[[], None]) -> bool:
+    """Take in what the child says; whether it has finished."""
+    try:
+        for message in child.channel.receive():
+            match message:
+                case Advanced(progress=progress):
+                    reporter.hear(progress)
+                    if progress.stage in _MEASURED:
+                        on_measured()
+                case Failed(error=error):
+                    raise Refused(error)
+                case Finished():
+                    return True
+    except EOFError:
+        raise Crashed(child.death()) from None
+    except ProtocolError as error:
+        raise Crashed(f"said something out of turn: {error}") from error
+    return False
