@@ -81,9 +81,8 @@ def run_sample(scripted: torch.jit.ScriptModule, inputs: tuple[Tensor, ...]) -> 
     return Sample(inputs, outputs if isinstance(outputs, tuple) else (outputs,))
 
 
-@contextmanager
-def written_whole(directory: Path) -> Iterator[Path]:
-    """A temporary sibling of `directory` that takes its name when the block ends well and vanishes when it does not.
+def check_destination(directory: Path) -> None:
+    """Raises where an artifact cannot be saved, before the work for it is done.
 
     Raises:
         DestinationExistsError: If there is something at `directory` already.
@@ -92,6 +91,16 @@ def written_whole(directory: Path) -> Iterator[Path]:
         raise DestinationExistsError(
             f"There is something at {directory} already.", hint="Choose a directory that is new or empty."
         )
+
+
+@contextmanager
+def written_whole(directory: Path) -> Iterator[Path]:
+    """A temporary sibling of `directory` that takes its name when the block ends well and vanishes when it does not.
+
+    Raises:
+        DestinationExistsError: If there is something at `directory` already.
+    """
+    check_destination(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
@@ -109,9 +118,9 @@ def write_model(folder: Path, scripted: torch.jit.ScriptModule, sample: Sample, 
     tensors = {f"input_{position}": tensor for position, tensor in enumerate(sample.inputs)}
     tensors |= {f"output_{position}": tensor for position, tensor in enumerate(sample.outputs)}
     # safetensors takes no two names for one memory, which an output that passes an input through would be.
-    save_file(
-        {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, folder / "sample.safetensors"
-    )
+    own = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+    save_file(own, folder / "sample.safetensors")
+    (folder / "sample.safetensors").chmod(0o644)  # it writes 0o600
     inputs = ", ".join(_zeros(tensor, own) for tensor, own in zip(spec.inputs, sample.inputs, strict=True))
     text = _LOAD.format(torch=torch.__version__, engine=engine, inputs=inputs)
     (folder / "load.py").write_text(text, encoding="utf-8")

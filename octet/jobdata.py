@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from octet.errors import InvalidDatasetError
+from octet.fit import NEEDED_TARGET, Role, check_dataset
 from octet.report import DataFacts
 from octet.samples import Samples, from_dataset, synthetic
 
@@ -55,15 +56,12 @@ def choose_data(spec: ProgramSpec, recipe: Recipe, calibration: Dataset | None, 
     Raises:
         InvalidDatasetError: If the recipe needs data, or targets, that are not there.
     """
-    given = None if calibration is None else from_dataset(calibration, spec)
+    given = _fitting(calibration, spec, "calibration", recipe)
+    own = _fitting(evaluation, spec, "evaluation", recipe)
     source = _calibration_source(spec, recipe, given)
-    used, held_back = _split(source, recipe.calibration.samples) if source is not None else (None, None)
-    if given is not None and given is not source:
-        held_back = given
+    used, spare = _split(source, recipe.calibration.samples) if source is not None else (None, given)
     training = source if recipe.method == "qat" else None
-    _check_targets(recipe, training)
-    own = None if evaluation is None else from_dataset(evaluation, spec)
-    judged, evaluated_on, warnings = _evaluation(spec, own, None if training is not None else held_back, used)
+    judged, evaluated_on, warnings = _evaluation(spec, own, None if training is not None else spare, used)
     if source is not None and source.source == "synthetic":
         warnings += ("Activation ranges come from synthetic inputs: real data will not fit them as well.",)
     if own is not None and given is not None and _same(own, given):
@@ -71,10 +69,18 @@ def choose_data(spec: ProgramSpec, recipe: Recipe, calibration: Dataset | None, 
     return JobData(used, training, judged, evaluated_on, warnings)
 
 
+def _fitting(dataset: Dataset | None, spec: ProgramSpec, role: Role, recipe: Recipe) -> Samples | None:
+    if dataset is None:
+        return None
+    check_dataset(dataset.spec, spec, role, recipe)
+    return from_dataset(dataset, spec)
+
+
 def _calibration_source(spec: ProgramSpec, recipe: Recipe, given: Samples | None) -> Samples | None:
     if not recipe.needs_calibration:
         return None
     if recipe.calibration.source == "synthetic":
+        _check_loss(recipe)
         return synthetic(spec, recipe.calibration.samples)
     if given is None:
         raise InvalidDatasetError(
@@ -84,23 +90,21 @@ def _calibration_source(spec: ProgramSpec, recipe: Recipe, given: Samples | None
     return given
 
 
+def _check_loss(recipe: Recipe) -> None:
+    """Made-up inputs have no targets."""
+    needed = NEEDED_TARGET.get(recipe.training.loss)
+    if recipe.method == "qat" and needed is not None:
+        raise InvalidDatasetError(
+            f"Training with {recipe.training.loss} needs an array `{needed}`, and synthetic data has none.",
+            hint="Give calibration data, or set training.loss to distillation, which needs no targets.",
+        )
+
+
 def _split(samples: Samples, count: int) -> tuple[Samples, Samples | None]:
     """`count` samples spread evenly over `samples`, which may be sorted by class, and the others."""
     chosen = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
     others = np.setdiff1d(np.arange(len(samples)), chosen)
     return samples.take(chosen), samples.take(others) if len(others) else None
-
-
-def _check_targets(recipe: Recipe, training: Samples | None) -> None:
-    loss = recipe.training.loss
-    if training is None or loss == "distillation":
-        return
-    wanted = {"cross_entropy": ("label", "i"), "mse": ("target", "f")}[loss]
-    if training.targets is None or training.targets.dtype.kind != wanted[1]:
-        raise InvalidDatasetError(
-            f"Training with {loss} needs an array `{wanted[0]}` in the calibration data, and there is none.",
-            hint="Add it, or set training.loss to distillation, which needs no targets.",
-        )
 
 
 def _evaluation(
@@ -122,7 +126,7 @@ def _evaluation(
 
 
 def _same(one: Samples, other: Samples) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(one.inputs, other.inputs, strict=True))
+    return all(np.array_equal(a, b) for a, b in zip(one.arrays, other.arrays, strict=True))
 
 
 def _facts(samples: Samples) -> DataFacts:

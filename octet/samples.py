@@ -45,31 +45,37 @@ class Samples:
     """Model inputs with what they should give.
 
     Attributes:
-        inputs: One array per model input, in the model's order, all of one first dimension.
-        targets: int64 class labels or float values; None: unknown.
+        arrays: One array per model input, in the model's order, all of one first dimension.
+        targets: int64 class labels or float values for them; None: unknown.
+        rows: Which of them are meant. Arrays may be mapped files, so nothing is copied before a batch is made.
         source: Whether they are real.
         fixed_batch: The only batch size the model takes, where it was exported with one.
     """
 
-    inputs: tuple[np.ndarray, ...]
+    arrays: tuple[np.ndarray, ...]
     targets: np.ndarray | None
+    rows: np.ndarray
     source: Literal["dataset", "synthetic"]
     fixed_batch: int | None
 
     def __len__(self) -> int:
-        return len(self.inputs[0])
+        return len(self.rows)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Size of one sample's inputs."""
+        return sum(array[:1].nbytes for array in self.arrays)
 
     def take(self, indices: np.ndarray | slice) -> Samples:
         """Only the samples at `indices`."""
-        targets = None if self.targets is None else self.targets[indices]
-        return replace(self, inputs=tuple(array[indices] for array in self.inputs), targets=targets)
+        return replace(self, rows=self.rows[indices])
 
     def batch(self, indices: np.ndarray) -> Batch:
         """The samples at `indices`, repeated from the start if the model's fixed batch is larger."""
         count = len(indices)
-        filled = np.resize(indices, self.fixed_batch) if self.fixed_batch else indices
-        inputs = tuple(torch.from_numpy(array[filled]) for array in self.inputs)
-        targets = None if self.targets is None else torch.from_numpy(self.targets[filled])
+        rows = self.rows[np.resize(indices, self.fixed_batch) if self.fixed_batch else indices]
+        inputs = tuple(torch.from_numpy(array[rows]) for array in self.arrays)
+        targets = None if self.targets is None else torch.from_numpy(self.targets[rows])
         return Batch(inputs, targets, count)
 
     def batches(self, size: int, order: np.ndarray | None = None) -> Iterator[Batch]:
@@ -93,14 +99,15 @@ def fixed_batch(spec: ProgramSpec) -> int | None:
 
 def from_dataset(dataset: Dataset, spec: ProgramSpec) -> Samples:
     """The arrays of `dataset` in the order of the model's inputs, with its targets."""
-    return Samples(dataset.inputs_for(spec), dataset.targets, "dataset", fixed_batch(spec))
+    rows = np.arange(len(dataset))
+    return Samples(dataset.inputs_for(spec), dataset.targets, rows, "dataset", fixed_batch(spec))
 
 
 def synthetic(spec: ProgramSpec, count: int, seed: int = 0) -> Samples:
     """Made-up samples: normal noise for floats, 0 or 1 for integers, which are in range of any embedding."""
     generator = np.random.default_rng(seed)
-    inputs = tuple(_made_up(tensor, count, generator) for tensor in spec.inputs)
-    return Samples(inputs, None, "synthetic", fixed_batch(spec))
+    arrays = tuple(_made_up(tensor, count, generator) for tensor in spec.inputs)
+    return Samples(arrays, None, np.arange(count), "synthetic", fixed_batch(spec))
 
 
 def _made_up(tensor: TensorSpec, count: int, generator: np.random.Generator) -> np.ndarray:

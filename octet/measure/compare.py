@@ -81,8 +81,7 @@ class Comparison:
 def compare(fp32: Any, int8: Any, samples: Samples, on_step: Callable[[int, int], None]) -> Comparison:
     """Runs all of `samples` through both models; `on_step` gets (done, all) samples."""
     comparison = Comparison()
-    sample_bytes = sum(array.nbytes for array in samples.inputs) / len(samples)
-    size = int(max(1, min(LARGEST_BATCH, BATCH_BYTES / sample_bytes)))
+    size = max(1, min(LARGEST_BATCH, BATCH_BYTES // samples.sample_bytes))
     with torch.inference_mode():
         for batch in samples.batches(size):
             wanted, got = (first_output(model(*batch.inputs))[: batch.count] for model in (fp32, int8))
@@ -105,12 +104,12 @@ def _metric(outputs: Tensor, targets: Tensor | None) -> Literal["accuracy", "mse
         return None
     if targets.is_floating_point():
         return "mse"
-    return "accuracy" if _classifies(outputs) else None
+    return "accuracy" if targets.shape == (outputs.shape[0], *outputs.shape[2:]) else None
 
 
 _SCORES: dict[str, Callable[[Tensor, Tensor], float]] = {
     # Sums over a batch; what is reported is their mean over samples.
-    "accuracy": lambda outputs, labels: float((outputs.argmax(1) == labels).sum()),
+    "accuracy": lambda outputs, labels: float((outputs.argmax(1) == labels).double().mean() * len(outputs)),
     "mse": lambda outputs, values: float(
         functional.mse_loss(outputs, values.reshape(outputs.shape).to(outputs.dtype)) * len(outputs)
     ),
