@@ -5,8 +5,8 @@ initial running mean 0 and variance 1 a deep net's activations shrink or grow fr
 nothing.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: FX copies forward's annotations into code that TorchScript compiles, and
+# TorchScript does not read them as strings.
 from pathlib import Path
 
 import torch

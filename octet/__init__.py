@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from octet.dataset import Dataset, read_dataset
-from octet.errors import OctetError
+from octet.errors import MissingDependencyError, OctetError
 from octet.program import Program, load
 from octet.progress import Progress
 from octet.recipe import Recipe
@@ -17,7 +17,7 @@ from octet.report import Report
 from octet.version import __version__
 
 if TYPE_CHECKING:
-    from octet.export import export
+    from octet.exporting import export
     from octet.pipeline import Result, quantize
 
 __all__ = [
@@ -35,11 +35,19 @@ __all__ = [
     "read_dataset",
 ]
 
-_NEEDS_TORCH = {"export": "octet.export", "quantize": "octet.pipeline", "Result": "octet.pipeline"}
+# No module may bear a name of this table: importing it would hide the function.
+_NEEDS_TORCH = {"export": "octet.exporting", "quantize": "octet.pipeline", "Result": "octet.pipeline"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _NEEDS_TORCH:
-        return getattr(import_module(_NEEDS_TORCH[name]), name)
+        try:
+            return getattr(import_module(_NEEDS_TORCH[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise MissingDependencyError(
+                f"octet.{name} needs torch, which is not installed.", hint="Run: pip install 'octet[engine]'"
+            ) from None
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
