@@ -116,7 +116,7 @@ def main() -> None:
                     f"{ms_b:.2f}",
                     f"{1 / ratio:.3f}",
                 )
-    Console().print(table)
+    Console(width=110).print(table)
     raise SystemExit(failed)
 
 

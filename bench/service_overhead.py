@@ -61,7 +61,7 @@ def main() -> None:
     table.add_row("service", f"{median(service_seconds):.2f}", ", ".join(f"{s:.2f}" for s in service_seconds))
     table.add_row("in process", f"{median(library_seconds):.2f}", ", ".join(f"{s:.2f}" for s in library_seconds))
     table.add_row("added", f"{added:.2f}", f"{share:.1%} of the job (bounds: {MOST_SECONDS} s, {MOST_SHARE:.0%})")
-    Console().print(table)
+    Console(width=110).print(table)
     raise SystemExit(added > MOST_SECONDS or share > MOST_SHARE)
 
 

@@ -150,7 +150,7 @@ def main() -> None:
     for way, times in seconds.items():
         ratio = f"{ratios[way]:.2f}" if way in ratios else ""
         table.add_row(way, f"{median(times):.2f}", f"{size / 1e6 / median(times):.0f}", ratio)
-    console = Console()
+    console = Console(width=110)
     console.print(table)
     console.print(
         f"API: {idle / MIB:.0f} MiB idle, torch {'loaded' if has_torch else 'not loaded'}, "
