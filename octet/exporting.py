@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+import sysconfig
 import tempfile
 import traceback
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octet.errors import ExportFailedError, MissingDependencyError
+import torch
+from torch._dynamo.exc import UserError, UserErrorType
+from torch.export.graph_signature import InputKind
+from torch.utils import _pytree as pytree
 
-try:
-    import torch
-    from torch._dynamo.exc import UserError, UserErrorType
-    from torch.export.graph_signature import InputKind
-    from torch.utils import _pytree as pytree
-except ModuleNotFoundError as error:
-    if error.name != "torch":
-        raise
-    raise MissingDependencyError(
-        "Exporting a model needs torch, which is not installed.", hint="Run: pip install 'octet[engine]'"
-    ) from None
+from octet.errors import ExportFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch.export import ExportedProgram
 
-# Frames that are not the user's code: torch's own and this file's.
-NOT_THE_USERS = (str(Path(torch.__file__).parent), __file__)
+# Frames that are not the user's code: torch's, Python's and this file's.
+NOT_THE_USERS = (str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"), __file__)
 WAYS_OUT = (
     "torch.export follows every line that runs, so a branch on a tensor's values, .item() and numpy stop it: "
     "replace them by tensor operations such as torch.where, or move them out of forward."
@@ -61,7 +56,9 @@ def export(model: torch.nn.Module, example_inputs: torch.Tensor | Sequence[Any],
     if not path.parent.is_dir():
         raise ExportFailedError(f"The folder {path.parent} does not exist.", hint="Make it first.")
     inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
-    with _eval_mode(model), torch.no_grad():
+    with _eval_mode(model), torch.no_grad(), warnings.catch_warnings():
+        # Recurrent modules keep their weights in a second list, which torch.export takes for state.
+        warnings.filterwarnings("ignore", r"The tensor attributes? self\..*_flat_weights", UserWarning)
         program = _capture(model, _two_or_more(inputs))
     _save(program, path)
     return path

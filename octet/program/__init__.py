@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from octet.errors import MissingDependencyError
 from octet.program.describe import describe
 from octet.program.formats import MODEL, open_archive
-from octet.program.graph import read_graph
 from octet.program.lower import lower
+from octet.program.reader import read_graph
 from octet.program.schema import parse_document
 from octet.program.weights import StoredTensor, check_finite, read_tensors
 

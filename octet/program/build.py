@@ -115,16 +115,17 @@ class _Builder:
         args, kwargs = self._args(call.args), {key: self._value(value) for key, value in call.kwargs.items()}
         if isinstance(call, Method):
             return self._graph.create_node("call_method", call.name, args, kwargs, name=name)
-        function = _resolve(call)
-        node = self._graph.create_node("call_function", function, args, kwargs, name=name)
+        node = self._graph.create_node("call_function", _resolve(call), args, kwargs, name=name)
         # FX keeps a wrapped function as one call when the graph is traced again, as prepare_fx does.
         node.meta["is_wrapped"] = call.name.startswith("octet.")
         return node
 
-    def _args(self, values: tuple[Value, ...]) -> tuple[Any, ...]:
+    def _args(self, values: tuple[Value | Function, ...]) -> tuple[Any, ...]:
         return tuple(self._value(value) for value in values)
 
-    def _value(self, value: Value) -> Any:
+    def _value(self, value: Value | Function) -> Any:
+        if isinstance(value, Function):
+            return self._graph.call_function(_resolve(value), self._args(value.args))
         if isinstance(value, Ref):
             if value.name not in self._values:
                 self._values[value.name] = self._attribute(value.name)

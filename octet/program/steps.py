@@ -6,6 +6,7 @@ Every name of a module type, function or method in here comes from Octet's own o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,19 +21,20 @@ class Module:
         type: Its class in `torch.nn`.
         options: Its constructor's arguments.
         weights: Its parameters and buffers, by attribute.
-        inputs: What it is called with.
+        inputs: What it is called with; a function here is called first.
         results: Where each of the node's results lies in what the module returns, as indices; () is the whole.
     """
 
     type: str
     options: dict[str, Any]
     weights: dict[str, Ref]
-    inputs: tuple[Value, ...]
+    inputs: tuple[Value | Function, ...]
     results: tuple[tuple[int, ...], ...] = ((),)
 
     def values(self) -> tuple[Value, ...]:
         """Everything it is called with."""
-        return (*self.inputs, *self.weights.values())
+        inputs = [value.values() if isinstance(value, Function) else (value,) for value in self.inputs]
+        return (*chain.from_iterable(inputs), *self.weights.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Operators with weights: each becomes the `nn` module that owns them, so that FX can quantize or train it.
 
-Where a weight is computed in the graph (`cat` of q, k and v biases) no module can own it: the call stays a function.
+Where a weight is computed in the graph (`cat` of q, k and v biases) no module can own it: the operator stays as it is,
+in float, since FX can only quantize a function whose weight it can fold.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from typing import Any
 
 from octet.errors import InvalidModelError
 from octet.program.graph import Graph, Node, Ref, Value
-from octet.program.ops.rows import Rebuild, function
-from octet.program.steps import Expression, Module
+from octet.program.ops.rows import Rebuild, operator
+from octet.program.steps import Expression, Function, Module
 
 ZEROS = frozenset({"aten.zeros.default", "aten.new_zeros.default", "aten.zeros_like.default"})
 
@@ -37,23 +38,26 @@ def convolution(dims: int) -> Rebuild:
     def rebuild(node: Node, graph: Graph) -> Expression:
         weights = weights_of(node, graph, "weight", "bias")
         if not weights or "weight" not in weights:
-            return function(f"torch.nn.functional.conv{dims}d")(node, graph)
+            return operator(f"conv{dims}d")(node, graph)
         out_channels, in_channels, *kernel = shape(graph, weights["weight"], dims + 2)
         groups = _integer(node, "groups", 1)
         dilation = _sizes(node, "dilation", 1, dims)
+        padding = _padding(node, kernel, dilation)
         options = {
             "in_channels": in_channels * groups,
             "out_channels": out_channels,
             "kernel_size": tuple(kernel),
             "stride": _sizes(node, "stride", 1, dims),
-            "padding": _padding(node, kernel, dilation),
+            "padding": tuple(before for before, _ in padding),
             "dilation": dilation,
             "groups": groups,
             "bias": "bias" in weights,
         }
-        if options["padding"] is None:
-            return function(f"torch.nn.functional.conv{dims}d")(node, graph)
-        return Module(f"Conv{dims}d", options, weights, (node.ref("input"),))
+        value: Value | Function = node.ref("input")
+        if any(after != before for before, after in padding):  # "same" of an even window: one more behind
+            extra: list[Value] = [side for before, after in reversed(padding) for side in (0, after - before)]
+            value = Function("torch.nn.functional.pad", (node.ref("input"), extra))
+        return Module(f"Conv{dims}d", options, weights, (value,))
 
     return rebuild
 
@@ -64,7 +68,7 @@ def transposed_convolution(dims: int) -> Rebuild:
     def rebuild(node: Node, graph: Graph) -> Expression:
         weights = weights_of(node, graph, "weight", "bias")
         if not weights or "weight" not in weights:
-            return function(f"torch.nn.functional.conv_transpose{dims}d")(node, graph)
+            return operator(f"conv_transpose{dims}d")(node, graph)
         in_channels, out_channels, *kernel = shape(graph, weights["weight"], dims + 2)
         groups = _integer(node, "groups", 1)
         options = {
@@ -87,7 +91,7 @@ def linear(node: Node, graph: Graph) -> Expression:
     """`linear(input, weight[out, in], bias)`."""
     weights = weights_of(node, graph, "weight", "bias")
     if not weights or "weight" not in weights:
-        return function("torch.nn.functional.linear")(node, graph)
+        return operator("linear")(node, graph)
     out_features, in_features = shape(graph, weights["weight"], 2)
     options = {"in_features": in_features, "out_features": out_features, "bias": "bias" in weights}
     return Module("Linear", options, weights, (node.ref("input"),))
@@ -97,7 +101,7 @@ def embedding(node: Node, graph: Graph) -> Expression:
     """`embedding(weight[count, dim], indices, padding_idx)`."""
     weights = weights_of(node, graph, "weight")
     if not weights:
-        return function("torch.ops.aten.embedding")(node, graph)
+        return operator("embedding")(node, graph)
     count, dim = shape(graph, weights["weight"], 2)
     padding = _integer(node, "padding_idx", -1)
     options = {"num_embeddings": count, "embedding_dim": dim, "padding_idx": padding if padding >= 0 else None}
@@ -112,7 +116,7 @@ def batch_norm(node: Node, graph: Graph) -> Expression:
     kind = _BATCH_NORMS.get(graph.rank(node.ref("input")))
     weights = weights_of(node, graph, "weight", "bias", "running_mean", "running_var")
     if not kind or not weights or "running_mean" not in weights or ("weight" in weights) != ("bias" in weights):
-        return function("torch.ops.aten.batch_norm")(node, graph)
+        return operator("batch_norm")(node, graph)
     options = {
         "num_features": shape(graph, weights["running_mean"], 1)[0],
         "eps": node.required("eps"),
@@ -126,7 +130,7 @@ def layer_norm(node: Node, graph: Graph) -> Expression:
     """`layer_norm(input, normalized_shape, weight, bias, eps)`."""
     weights = weights_of(node, graph, "weight", "bias")
     if weights is None or ("bias" in weights and "weight" not in weights):
-        return function("torch.ops.aten.layer_norm")(node, graph)
+        return operator("layer_norm")(node, graph)
     options = {
         "normalized_shape": node.required("normalized_shape"),
         "eps": node.args.get("eps", 1e-5),
@@ -140,7 +144,7 @@ def group_norm(node: Node, graph: Graph) -> Expression:
     """`group_norm(input, num_groups, weight, bias, eps)`."""
     weights = weights_of(node, graph, "weight", "bias")
     if weights is None or ("weight" in weights) != ("bias" in weights):
-        return function("torch.ops.aten.group_norm")(node, graph)
+        return operator("group_norm")(node, graph)
     channels = graph.meta(node.ref("input")).sizes[1].as_int
     options = {
         "num_groups": node.required("num_groups"),
@@ -155,7 +159,7 @@ def prelu(node: Node, graph: Graph) -> Expression:
     """`prelu(self, weight[channels])`."""
     weights = weights_of(node, graph, "weight")
     if not weights:
-        return function("torch.ops.aten.prelu")(node, graph)
+        return operator("prelu")(node, graph)
     return Module("PReLU", {"num_parameters": shape(graph, weights["weight"], 1)[0]}, weights, (node.ref("self"),))
 
 
@@ -240,15 +244,14 @@ def _sizes(node: Node, name: str, default: int, dims: int) -> tuple[int, ...]:
     return tuple(sizes if len(sizes) == dims else sizes * dims)
 
 
-def _padding(node: Node, kernel: list[int], dilation: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Padding in numbers, which quantized convolutions need; None where "same" is not the same on both sides."""
+def _padding(node: Node, kernel: list[int], dilation: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Padding before and behind in each dimension, in numbers, which quantized convolutions need."""
     value = node.args.get("padding", 0)
-    if value == "valid":
-        return (0,) * len(kernel)
-    if value != "same":
-        return _sizes(node, "padding", 0, len(kernel))
-    total = [step * (size - 1) for size, step in zip(kernel, dilation, strict=True)]
-    return None if any(pad % 2 for pad in total) else tuple(pad // 2 for pad in total)
+    if value == "same":
+        total = [step * (size - 1) for size, step in zip(kernel, dilation, strict=True)]
+        return [(pad // 2, pad - pad // 2) for pad in total]
+    sizes = (0,) * len(kernel) if value == "valid" else _sizes(node, "padding", 0, len(kernel))
+    return [(size, size) for size in sizes]
 
 
 OPS: dict[str, Rebuild] = {

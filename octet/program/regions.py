@@ -1,0 +1,81 @@
+"""Takes regions apart: torch.export keeps what runs under `torch.no_grad` or `torch.autocast` as a graph in a graph.
+
+Neither means anything here (modules come out in eval mode, and all is computed in float32), so their calls join those
+around them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from octet.errors import InvalidModelError
+from octet.program import schema
+from octet.program.arguments import argument_value, node_of, one_key
+from octet.program.graph import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from octet.program.graph import Node, Value
+
+REGIONS = frozenset(f"torch.ops.higher_order.{name}" for name in ("wrap_with_set_grad_enabled", "wrap_with_autocast"))
+
+
+def read_nodes(graph: schema.Graph, metas: dict[str, schema.TensorMeta]) -> Iterator[Node]:
+    """The calls of a graph in order, those of its regions among them; adds the forms of their values to `metas`."""
+    for node in graph.nodes:
+        if node.target in REGIONS:
+            yield from _region(node, metas)
+        else:
+            yield node_of(node)
+
+
+def _region(node: schema.Node, metas: dict[str, schema.TensorMeta]) -> Iterator[Node]:
+    """The calls of a region, its inner names made unique by the region's, then one alias for each of its results."""
+    outer = node_of(node)
+    inner, operands = _inner(node)
+    prefix = "_".join(outer.results[:1]) + "."
+    inputs = [_name(argument) for argument in inner.inputs]
+    outputs = [argument_value(argument) for argument in inner.outputs]
+    if len(inputs) != len(operands) or len(outputs) != len(outer.results):
+        raise InvalidModelError(f"{node.target} has other inputs or outputs than the graph in it.")
+    names: dict[str, Value] = dict(zip(inputs, operands, strict=True))
+    for call in read_nodes(inner, metas):
+        names.update((result, Ref(prefix + result)) for result in call.results)
+        args = {name: _renamed(value, names) for name, value in call.args.items()}
+        yield replace(call, args=args, results=tuple(prefix + result for result in call.results))
+    metas.update((prefix + name, meta) for name, meta in inner.tensor_values.items())
+    for result, output in zip(outer.results, outputs, strict=True):
+        args = {"self": _renamed(output, names)}
+        yield replace(
+            outer, target="aten.alias.default", args=args, positional=("self",), results=(result,), single=True
+        )
+
+
+def _inner(node: schema.Node) -> tuple[schema.Graph, list[Value]]:
+    """The graph that a region's call carries, and what it is called with."""
+    kinds = [one_key(argument.arg, "an argument")[0] for argument in node.inputs]
+    if kinds.count("as_graph") != 1:
+        raise InvalidModelError(f"{node.target} has {kinds.count('as_graph')} graphs instead of one.")
+    at = kinds.index("as_graph")
+    body = node.inputs[at].arg["as_graph"]
+    graph = body.get("graph") if isinstance(body, dict) else None
+    inner = schema.parse(schema.Graph, json.dumps(graph), f"The graph in {node.target}")
+    return inner, [argument_value(argument.arg) for argument in node.inputs[at + 1 :]]
+
+
+def _name(argument: dict[str, Any]) -> str:
+    value = argument_value(argument)
+    if not isinstance(value, Ref):
+        raise InvalidModelError("A graph inside the graph has an input that is no value.")
+    return value.name
+
+
+def _renamed(value: Value, names: dict[str, Value]) -> Value:
+    if isinstance(value, Ref):
+        if value.name not in names:
+            raise InvalidModelError(f"A graph inside the graph uses {value.name!r} before anything makes it.")
+        return names[value.name]
+    return [_renamed(item, names) for item in value] if isinstance(value, list) else value
