@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError, OperationalError, TimeoutError  # noqa: A004 - the pool's own
+from sqlalchemy.exc import OperationalError, TimeoutError  # noqa: A004 - the pool's own
 from starlette.exceptions import HTTPException
 
 from api.errors import InvalidRequestError
@@ -160,11 +160,6 @@ def unavailable() -> JSONResponse:
     return response("unavailable", detail, hint="Try again in a moment.", headers={"Retry-After": "2"})
 
 
-def unstorable() -> JSONResponse:
-    """Text that Postgres has no place for: a NUL character."""
-    return response("invalid_request", "The request holds a character that cannot be stored.", hint="Remove U+0000.")
-
-
 def unexpected(request_id: str) -> JSONResponse:
     """An error that nobody foresaw: its text stays in the log."""
     return response(
@@ -192,12 +187,8 @@ def install(app: FastAPI) -> None:
         _log.warning("the database does not answer", error=str(error))
         return unavailable()
 
-    async def data_error(_: Request, __: DataError) -> JSONResponse:
-        return unstorable()
-
     app.exception_handler(OperationalError)(database_error)
     app.exception_handler(TimeoutError)(database_error)
-    app.exception_handler(DataError)(data_error)
     app.exception_handler(OctetError)(octet_error)
     app.exception_handler(RequestValidationError)(validation_error)
     app.exception_handler(HTTPException)(http_error)

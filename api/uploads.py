@@ -121,8 +121,9 @@ async def _spool(request: Request, directory: Path | None, reader: Reader, name:
         if size == 0:
             reader.recognise(b"")
         file.flush()
-        label = name or (form and (form.fields.get("name") or form.file_name)) or digest.hexdigest()[:12]
-        yield Spooled(Path(file.name), digest.hexdigest(), size, label[:_MAX_NAME])
+        asked = name or (form and (form.fields.get("name") or form.file_name)) or ""
+        label = "".join(filter(str.isprintable, asked))[:_MAX_NAME] or digest.hexdigest()[:12]
+        yield Spooled(Path(file.name), digest.hexdigest(), size, label)
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
 
+_UNKNOWN = "extra_forbidden"
+
 
 def field_errors(error: ValidationError, model: type[BaseModel], at: str = "") -> tuple[FieldError, ...]:
     """One `FieldError` for each finding of `error`; `at` is the pointer of the document validated."""
@@ -21,8 +23,12 @@ def field_errors(error: ValidationError, model: type[BaseModel], at: str = "") -
 
 
 def describe(findings: Iterable[Any], model: type[BaseModel], at: str = "") -> tuple[FieldError, ...]:
-    """The same from pydantic's list of findings, whose places are relative to `model`."""
-    return tuple(_field_error(finding, model, at) for finding in findings)
+    """The same from pydantic's list of findings, whose places are relative to `model`.
+
+    Unknown keys come first: one that is misspelt is the reason why another is missing.
+    """
+    unknown_first = sorted(findings, key=lambda finding: finding["type"] != _UNKNOWN)
+    return tuple(_field_error(finding, model, at) for finding in unknown_first)
 
 
 def pointer(location: Iterable[int | str]) -> str:
@@ -33,7 +39,7 @@ def pointer(location: Iterable[int | str]) -> str:
 def _field_error(finding: Any, model: type[BaseModel], at: str) -> FieldError:
     location: tuple[int | str, ...] = finding["loc"]
     path = at + pointer(location)
-    if finding["type"] == "extra_forbidden":
+    if finding["type"] == _UNKNOWN:
         key = str(location[-1])
         known = _keys_at(model, location[:-1])
         near = difflib.get_close_matches(key, known, n=1)

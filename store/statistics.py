@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 def jobs_by_state(session: Session) -> dict[JobState, int]:
     """How many jobs are in each state; a state without jobs is absent."""
-    rows = session.execute(select(Job.state, func.count()).group_by(Job.state)).tuples()
-    return dict(rows.all())
+    return dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).all())
 
 
 def queue_age(session: Session) -> float:

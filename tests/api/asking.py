@@ -6,9 +6,11 @@ import socket
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from uuid import UUID, uuid4
 
 from sqlalchemy import func, select
 
+from store import leases, workers
 from store.tables import Blob, Dataset, Model
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from octet.progress import Stage
+    from octet.report import Report
     from store.database import Database
 
 
@@ -61,3 +65,34 @@ def upload_head(key: str, length: int) -> bytes:
     """The head of a request that uploads a model of `length` bytes."""
     lines = ["POST /v1/models HTTP/1.1", "Host: octet", f"Authorization: Bearer {key}", f"Content-Length: {length}"]
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+class Worker:
+    """Does to jobs in the database what a worker does, without working."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.id = uuid4()
+        with database.begin() as session:
+            workers.register(session, self.id, host="here", pid=1, version="0", slots=1, engines=["x86"])
+
+    def start(self, job: str) -> None:
+        with self._database.begin() as session:
+            assert leases.claim(session, UUID(job), self.id, 60)
+
+    def progress(self, job: str, stage: Stage, fraction: float, message: str = "") -> None:
+        with self._database.begin() as session:
+            assert leases.record_progress(session, UUID(job), 1, stage, fraction, message)
+
+    def succeed(self, job: str, report: Report, *files: Path) -> None:
+        artifacts = [(file.name, "application/octet-stream", file) for file in files]
+        with self._database.begin() as session:
+            assert leases.succeed(session, UUID(job), 1, report, artifacts)
+
+    def fail(self, job: str, **error: str) -> None:
+        with self._database.begin() as session:
+            assert leases.fail(session, UUID(job), 1, error)
+
+    def confirm_cancelled(self, job: str) -> None:
+        with self._database.begin() as session:
+            assert leases.confirm_cancelled(session, UUID(job), 1)

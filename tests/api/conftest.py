@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
 import pytest
 import structlog
 import torch
-import uvicorn
+from asking import Worker
+from serving import serve
 
 import octet
 from api.app import create_app
@@ -25,38 +23,9 @@ if TYPE_CHECKING:
 
     from store.database import Database
 
-    Serve = Callable[..., Iterator[str]]
-
 
 # The default renderer writes to the terminal, and a traceback with every local variable.
 structlog.configure(logger_factory=structlog.stdlib.LoggerFactory(), processors=[structlog.stdlib.render_to_log_kwargs])
-
-
-class _Server(uvicorn.Server):
-    """Tells when it listens."""
-
-    listening: threading.Event
-
-    async def startup(self, sockets: list[Any] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
-@contextmanager
-def serve(settings: Settings) -> Iterator[str]:
-    """The app of `settings` on a free port; its URL."""
-    app = create_app(settings)
-    server = _Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
-    server.listening = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="api")
-    thread.start()
-    try:
-        assert server.listening.wait(30)
-        host, port = server.servers[0].sockets[0].getsockname()
-        yield f"http://{host}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +38,7 @@ def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(postgres: str, redis_url: str, migrated_database: Database, spool: Path) -> Iterator[str]:  # noqa: ARG001 - migrated
     """Address of the service."""
     settings = Settings(database_url=postgres, redis_url=redis_url, spool_dir=spool, max_upload_bytes=2**20)
-    with serve(settings) as url:
+    with serve(create_app(settings)) as url:
         yield url
 
 
@@ -132,6 +101,12 @@ def job(api: httpx.Client, model: str) -> str:
     answer = api.post("jobs", json={"model": model, "recipe": {"method": "dynamic"}})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
+
+
+@pytest.fixture
+def worker(database: Database) -> Worker:
+    """Does what a worker does to a job, in the database."""
+    return Worker(database)
 
 
 def _created(answer: httpx.Response) -> str:

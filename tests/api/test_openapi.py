@@ -1,0 +1,54 @@
+"""The OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fastapi.openapi.models import OpenAPI
+
+from api import problems
+from api.app import create_app
+
+if TYPE_CHECKING:
+    from store.settings import Settings
+
+
+@pytest.fixture
+def document(settings: Settings) -> dict[str, Any]:
+    return create_app(settings).openapi()
+
+
+@pytest.fixture
+def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Every operation, with its path."""
+    return [(path, operation) for path, methods in document["paths"].items() for operation in methods.values()]
+
+
+def test_it_is_one(document: dict[str, Any]) -> None:
+    OpenAPI.model_validate(document)
+    assert document["info"]["description"]
+    assert document["components"]["securitySchemes"]
+
+
+def test_whatever_it_refers_to_is_there(document: dict[str, Any]) -> None:
+    referred = set(re.findall(r"'\$ref': '#/components/schemas/([^']+)'", str(document)))
+
+    assert referred <= set(document["components"]["schemas"])
+
+
+def test_every_operation_says_what_it_does_and_what_goes_wrong(operations: list[tuple[str, dict[str, Any]]]) -> None:
+    for path, operation in operations:
+        assert operation["summary"], path
+        assert operation["description"], path
+        assert operation["tags"], path
+        if "/health/" not in path:
+            assert problems.MEDIA_TYPE in operation["responses"]["401"]["content"], path
+            assert operation["security"], path
+
+
+def test_no_two_operations_have_one_id(operations: list[tuple[str, dict[str, Any]]]) -> None:
+    ids = [operation["operationId"] for _, operation in operations]
+
+    assert len(ids) == len(set(ids))
