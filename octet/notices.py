@@ -16,6 +16,8 @@ _NOTICES: tuple[tuple[str, type[Warning]], ...] = (
     (r"torch\.quantize_per_tensor, torch\.quantize_per_channel and other quantized", UserWarning),
     # torch.ao's own modules do this; it has no effect on what is scripted.
     (r"The TorchScript type system doesn't support instance-level annotations", UserWarning),
+    # True of qnnpack, and what the engine table says of it.
+    (r"Currently, qnnpack incorrectly ignores reduce_range", UserWarning),
     # FX graph mode leaves an operation in float; the report says so for each layer.
     (r".*QConfig", UserWarning),
 )

@@ -194,7 +194,7 @@ def _compare(job: _Job, quantized: Quantized) -> tuple[Fidelity, Accuracy | None
 
 def _layers(job: _Job, quantized: Quantized) -> tuple[LayerFacts, ...]:
     job.stages.at("measure", 0.4, "measuring each layer")
-    return layer_facts(job.program.spec, job.module, quantized, job.recipe, job.data.evaluation)
+    return layer_facts(job.program.spec, quantized, job.recipe, job.data.evaluation)
 
 
 def _latency(job: _Job, quantized: Quantized) -> tuple[Latency, ...]:

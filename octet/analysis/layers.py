@@ -18,20 +18,18 @@ if TYPE_CHECKING:
     from octet.spec import Layer, ProgramSpec
 
 
-def layer_facts(
-    spec: ProgramSpec, module: GraphModule, quantized: Quantized, recipe: Recipe, samples: Samples
-) -> tuple[LayerFacts, ...]:
+def layer_facts(spec: ProgramSpec, quantized: Quantized, recipe: Recipe, samples: Samples) -> tuple[LayerFacts, ...]:
     """One entry per layer that holds weights, in the order of `spec`; the engine must be set.
 
-    A batch norm that was folded into the layer before it shares that layer's method and has no error of its own.
-    Without `recipe.measure.layers`, the errors are left out.
+    A layer that is called several times is shown by its first call. A batch norm that was folded into the layer before
+    it shares that layer's method and has no error of its own. Without `recipe.measure.layers`, errors are left out.
     """
     weighted = [layer for layer in spec.layers if layer.parameters]
-    folded = _folded_into(module, quantized.int8)
+    folded = _folded_into(quantized.source, quantized.int8)
     noise: dict[str, Noise] = {}
     if recipe.measure.layers:
         names = {layer.name for layer in weighted}
-        noise = activation_noise(fuse(module, recipe), quantized.int8, names, samples)
+        noise = activation_noise(fuse(quantized.source, recipe), quantized.int8, names, samples)
     return tuple(_facts(layer, folded.get(layer.name, layer.name), quantized, recipe, noise) for layer in weighted)
 
 
@@ -59,10 +57,10 @@ def _weight_sqnr(name: str, quantized: Quantized) -> float | None:
     return noise.sqnr_db
 
 
-def _folded_into(module: GraphModule, int8: GraphModule) -> dict[str, str]:
+def _folded_into(source: GraphModule, int8: GraphModule) -> dict[str, str]:
     """Layers that are gone from the int8 graph -> the layer upstream that they were fused into."""
     kept = {str(node.target) for node in int8.graph.nodes if node.op == "call_module"}
-    gone = (node for node in module.graph.nodes if node.op == "call_module" and node.target not in kept)
+    gone = (node for node in source.graph.nodes if node.op == "call_module" and node.target not in kept)
     return {str(node.target): home for node in gone if (home := _upstream(node, kept))}
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule, Node
 
-    from octet.quantization.plan import Plan, Unit
+    from octet.quantization.plan import FunctionCall, Plan, Unit
     from octet.quantization.qconfigs import QConfigs
     from octet.recipe import Recipe
 
@@ -136,13 +136,25 @@ def _unit(node: Node) -> Unit | None:
 def _search(
     module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]
 ) -> Unit | None:
-    """One layer that fails on its own, by halving: for failures that name no node."""
-    suspects = list(plan.int8_layers)
+    """A layer or call that fails on its own, by halving: for failures that name no node."""
+    calls = _calls(module, plan, qconfigs, recipe, inputs)
+    suspects: list[Unit] = [*plan.int8_layers, *calls]
+    if _rehearse(module, plan.only((), calls), qconfigs, recipe, inputs) is not None:
+        return None
     while len(suspects) > 1:
         half = suspects[: len(suspects) // 2]
-        fails = _rehearse(module, plan.only(half), qconfigs, recipe, inputs) is not None
+        fails = _rehearse(module, plan.only(half, calls), qconfigs, recipe, inputs) is not None
         suspects = half if fails else suspects[len(half) :]
     return suspects[0] if suspects else None
+
+
+def _calls(
+    module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]
+) -> list[FunctionCall]:
+    """The calls of functions and methods that are not in float yet, as FX counts them."""
+    observed = prepare(module, qconfigs.mapping(plan.only((), ())), inputs, recipe)
+    sources = (node.meta.get(SOURCE) for node in observed.graph.nodes)
+    return [source for source in dict.fromkeys(sources) if source is not None and source not in plan.float_functions]
 
 
 def _first_line(error: Exception) -> str:

@@ -12,8 +12,7 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch.fx import GraphModule
-
+    from octet.quantization.rewrite import Rewritten
     from octet.recipe import LayerMethod, LayerRule, Recipe
 
 RECURRENT = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
@@ -69,25 +68,30 @@ class Plan:
             warnings=(*self.warnings, f"A call of `{name}` was left in float: {reason}."),
         )
 
-    def only(self, names: Sequence[str]) -> Plan:
-        """This plan with every layer but `names` left in float."""
+    def only(self, wanted: Sequence[Unit], calls: Sequence[FunctionCall]) -> Plan:
+        """This plan with every layer, and every one of `calls`, left in float but those in `wanted`."""
         layers = {
-            name: layer if name in names else replace(layer, method="float") for name, layer in self.layers.items()
+            name: layer if name in wanted else replace(layer, method="float") for name, layer in self.layers.items()
         }
-        return replace(self, layers=layers)
+        others = tuple(call for call in calls if call not in wanted)
+        return replace(self, layers=layers, float_functions=(*self.float_functions, *others))
 
 
-def plan_layers(module: GraphModule, recipe: Recipe) -> Plan:
-    """Resolves the rules of `recipe` for the layers that `module` calls; the first rule that matches decides."""
-    modules = dict(module.named_modules())
-    called = {str(node.target): modules[str(node.target)] for node in module.graph.nodes if node.op == "call_module"}
-    layers = {name: _plan_layer(name, layer, recipe) for name, layer in called.items()}
+def plan_layers(rewritten: Rewritten, recipe: Recipe) -> Plan:
+    """Resolves the rules of `recipe` for every layer that is called; the first rule that matches decides.
+
+    A further call of a layer goes by the name that its author gave the layer.
+    """
+    module, sources = rewritten.module, rewritten.sources
+    paths = [str(node.target) for node in module.graph.nodes if node.op == "call_module"]
+    layers = {path: _plan_layer(sources.get(path, path), module.get_submodule(path), recipe) for path in paths}
+    called = {path: module.get_submodule(path) for path in paths if path not in sources}
     warnings = tuple(
         _unmatched(position, rule, called)
         for position, rule in enumerate(recipe.layers)
         if not any(_matches(rule, name, layer) for name, layer in called.items())
     )
-    return Plan(layers, warnings=warnings)
+    return Plan(layers, warnings=(*rewritten.warnings, *warnings))
 
 
 def _plan_layer(name: str, layer: nn.Module, recipe: Recipe) -> LayerPlan:

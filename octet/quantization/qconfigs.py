@@ -37,9 +37,9 @@ ACTIVATION_OBSERVERS = {
     "minmax": MinMaxObserver,
     "moving_average": MovingAverageMinMaxObserver,
 }
-# While training, the range has to follow the weights, and a histogram is too slow to search at every step: torch's own
-# default for QAT is the moving average.
-TRAINING_ACTIVATION_OBSERVERS = ACTIVATION_OBSERVERS | {"histogram": MovingAverageMinMaxObserver}
+# While training, the range has to follow the weights, and a histogram is too slow to search at every step. The extremes
+# take its place: they clip nothing, as the histogram nearly does.
+TRAINING_ACTIVATION_OBSERVERS = ACTIVATION_OBSERVERS | {"histogram": MinMaxObserver}
 
 WEIGHT_OBSERVERS = {"per_channel": PerChannelMinMaxObserver, "per_tensor": MinMaxObserver}
 TRAINING_WEIGHT_OBSERVERS = {

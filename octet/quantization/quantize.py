@@ -11,6 +11,7 @@ from octet.quantization.fallback import ConversionError, realize, settle
 from octet.quantization.graph_mode import prepare
 from octet.quantization.plan import Plan, plan_layers
 from octet.quantization.qconfigs import QConfigs
+from octet.quantization.rewrite import rewrite
 from octet.quantization.train import train
 
 if TYPE_CHECKING:
@@ -33,13 +34,15 @@ class Quantized:
     Attributes:
         int8: The int8 graph, eager, under the source's module paths.
         scripted: The same as TorchScript: what is timed and saved.
-        observed: The float graph it was converted from: batch norms folded, and trained if QAT trained it.
+        source: The float graph that was quantized, with as many layers as `int8` has.
+        observed: What was converted: `source` with its batch norms folded, and trained if QAT trained it.
         plan: What was done with each layer, with the reasons of what stayed in float.
         epochs: Of QAT.
     """
 
     int8: GraphModule
     scripted: torch.jit.ScriptModule
+    source: GraphModule
     observed: GraphModule
     plan: Plan
     epochs: tuple[Epoch, ...]
@@ -67,8 +70,10 @@ def quantize_module(
     Raises:
         QuantizationFailedError: If it cannot be done, not even with layers left in float.
     """
+    rewritten = rewrite(module, recipe)
+    module = rewritten.module
     job = _Job(module, recipe, inputs, calibration, training, on_stage, QConfigs(recipe))
-    plan = plan_layers(module, recipe)
+    plan = plan_layers(rewritten, recipe)
     on_stage("prepare", 0.0, "inserting observers")
     if recipe.method == "qat":
         # Training is too dear to be lost to a missing kernel: look for those first.
@@ -116,7 +121,7 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
     job.on_stage("convert", 0.0, "converting to int8")
     int8, scripted = realize(observed, recipe, job.inputs)
     job.on_stage("convert", 1.0, "converted")
-    return Quantized(int8, scripted, observed, plan, epochs)
+    return Quantized(int8, scripted, job.module, observed, plan, epochs)
 
 
 def _prepare(job: _Job, plan: Plan) -> GraphModule:
