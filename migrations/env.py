@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alembic import context
 
+from store.columns import Text
 from store.database import Database
 from store.tables import Base
 
@@ -14,8 +15,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
+def render(kind: str, item: Any, _: Any) -> str | bool:
+    """Migrations are history: they name SQLAlchemy's types, not ours, which may change."""
+    return "sa.String()" if kind == "type" and isinstance(item, Text) else False
+
+
 def migrate(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+    context.configure(
+        connection=connection, target_metadata=Base.metadata, compare_server_default=True, render_item=render
+    )
     with context.begin_transaction():
         context.run_migrations()
 

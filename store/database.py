@@ -9,8 +9,12 @@ import psycopg
 from sqlalchemy import create_engine, exc, make_url
 from sqlalchemy.orm import Session
 
+from store.columns import to_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["UNAVAILABLE", "Database", "Session"]
 
 _CONNECT_SECONDS = 5
 
@@ -29,6 +33,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
+            json_serializer=to_json,
             # Times come out in UTC whatever zone the server is set to; a database that is gone is noticed soon.
             connect_args={"options": "-c timezone=UTC", "connect_timeout": _CONNECT_SECONDS},
         )

@@ -6,7 +6,6 @@ import asyncio
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import psycopg
 import structlog
@@ -14,6 +13,7 @@ from sqlalchemy import func, make_url, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from uuid import UUID
 
     from sqlalchemy.orm import Session
 
@@ -55,7 +55,7 @@ class JobWaiter:
 
     def __init__(self, database_url: str) -> None:
         self._url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-        self._watches: dict[UUID, set[Watch]] = defaultdict(set)
+        self._watches: dict[str, set[Watch]] = defaultdict(set)  # by job id, as notifications spell it
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -74,14 +74,14 @@ class JobWaiter:
     @contextmanager
     def watch(self, job_id: UUID) -> Iterator[Watch]:
         """Watch a job. Begin before reading its state, and no change between the reading and the waiting is missed."""
-        watch = Watch()
-        self._watches[job_id].add(watch)
+        watch, key = Watch(), str(job_id)
+        self._watches[key].add(watch)
         try:
             yield watch
         finally:
-            self._watches[job_id].discard(watch)
-            if not self._watches[job_id]:
-                del self._watches[job_id]
+            self._watches[key].discard(watch)
+            if not self._watches[key]:
+                del self._watches[key]
 
     async def wait(self, job_id: UUID, timeout: float) -> None:  # noqa: ASYNC109 - as in Watch.wait
         """Wait until the job changes, or for `timeout` seconds."""
@@ -92,7 +92,7 @@ class JobWaiter:
         while True:
             try:
                 await self._listen()
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 _log.warning("lost the connection that listens for job changes", error=str(error).strip())
             await asyncio.sleep(_RECONNECT_SECONDS)
 
@@ -102,7 +102,7 @@ class JobWaiter:
             await connection.execute(f"LISTEN {CHANNEL}")
             self._wake_all()  # whatever happened while nobody listened
             async for notification in connection.notifies():
-                for watch in self._watches.get(UUID(notification.payload), ()):
+                for watch in self._watches.get(notification.payload, ()):
                     watch.wake()
 
     def _wake_all(self) -> None:

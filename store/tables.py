@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from octet.wire import JobState
+from store.columns import Text
 from store.states import STATES
 
 
@@ -42,6 +43,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSONB,
         list[Any]: JSONB,
         bytes: LargeBinary,
+        str: Text,
     }
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,22 +24,30 @@ _TABLES = ", ".join(table.name for table in Base.metadata.sorted_tables)
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def servers_dir() -> Iterator[Path]:
+    # Not pytest's: each run of pytest closes its base directory again, which Postgres must pass when we are root.
+    with TemporaryDirectory(prefix="octet-tests-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_dir: Path) -> Iterator[str]:
     """URL of a Postgres."""
     if url := os.environ.get("OCTET_TEST_DATABASE_URL"):
         yield url
         return
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as server:
+    with EmbeddedPostgres(servers_dir) as server:
+        _do_not_wait_for_the_disk(server.url)
         yield server.url
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url(servers_dir: Path) -> Iterator[str]:
     """URL of a Redis."""
     if url := os.environ.get("OCTET_TEST_REDIS_URL"):
         yield url
         return
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
+    with EmbeddedRedis(servers_dir) as server:
         yield server.url
 
 
@@ -46,6 +57,15 @@ def migrated_database(postgres: str) -> Iterator[Database]:
     database = Database(postgres)
     yield database
     database.close()
+
+
+def _do_not_wait_for_the_disk(url: str) -> None:
+    """The data need not survive a power cut."""
+    with closing(Database(url)) as database:
+        engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
 
 
 @pytest.fixture

@@ -1,0 +1,313 @@
+"""The worker's side: one holds the job, what it does late has no effect, and what it leaves is put right."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select, update
+from storing import queue, start, together
+
+from store import artifacts, blobs, events, jobs, leases, workers
+from store.tables import Artifact, Blob, Job, LayerMetric, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sqlalchemy.orm import Session
+
+    from octet.report import Report
+    from store.database import Database
+
+    Files = list[tuple[str, str, Path]]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    (tmp_path / "model.pt").write_bytes(bytes(blobs.CHUNK + 5))
+    (tmp_path / "report.json").write_bytes(b"{}")
+    return [
+        ("model.pt", "application/octet-stream", tmp_path / "model.pt"),
+        ("report.json", "application/json", tmp_path / "report.json"),
+    ]
+
+
+def _reconcile(session: Session, *, max_attempts: int = 3, hint_after_seconds: float = 30) -> list[UUID]:
+    return leases.reconcile(session, lease_seconds=30, max_attempts=max_attempts, hint_after_seconds=hint_after_seconds)
+
+
+def _run_out(session: Session, job_id: UUID) -> None:
+    session.execute(update(Job).where(Job.id == job_id).values(lease_until=func.now() - timedelta(seconds=1)))
+
+
+def _states(session: Session, job_id: UUID) -> list[str]:
+    return [event.state for event in events.list_events(session, job_id) if event.kind == "state"]
+
+
+def test_a_claimed_job_runs_under_a_lease(database: Database) -> None:
+    worker = uuid4()
+    with database.begin() as session:
+        job = leases.claim(session, queue(session).id, worker, lease_seconds=30)
+        assert job is not None
+        now = session.scalar(select(func.now()))
+        assert (job.state, job.attempt, job.worker_id, job.running_at) == ("running", 1, worker, now)
+        assert job.lease_until == now + timedelta(seconds=30)
+        assert leases.claim(session, job.id, uuid4(), 30) is None
+        assert leases.claim(session, uuid4(), worker, 30) is None
+
+
+def test_of_many_who_claim_at_once_one_gets_the_job(database: Database) -> None:
+    for _ in range(5):
+        with database.begin() as session:
+            job = queue(session)
+        claims = together(database, *[lambda session, job=job: leases.claim(session, job.id, uuid4(), 30)] * 6)
+        assert sum(claim is not None for claim in claims) == 1
+        with database.begin() as session:
+            assert jobs.get(session, job.id).attempt == 1
+
+
+def test_renewing_prolongs_the_lease(database: Database, running: Job) -> None:
+    with database.begin() as session:
+        assert leases.renew(session, running.id, running.attempt, lease_seconds=600) == "running"
+        session.refresh(job := jobs.get(session, running.id))
+        assert job.lease_until == session.scalar(select(func.now())) + timedelta(seconds=600)
+        assert leases.renew(session, running.id, running.attempt + 1, 60) is None
+        assert leases.renew(session, uuid4(), 1, 60) is None
+
+
+def test_progress_is_kept_and_never_goes_back(database: Database, running: Job) -> None:
+    with database.begin() as session:
+        assert leases.record_progress(session, running.id, 1, "calibrate", 0.25, "batch 1 of 4")
+        assert leases.record_progress(session, running.id, 1, "calibrate", 0.2, "batch 2 of 4")
+        job = jobs.get(session, running.id)
+        assert (job.stage, job.progress, job.message) == ("calibrate", 0.25, "batch 2 of 4")
+        assert not leases.record_progress(session, running.id, 2, "calibrate", 0.5, "of another attempt")
+
+
+def test_progress_becomes_an_event_when_it_enters_a_stage_or_a_percent(database: Database, running: Job) -> None:
+    with database.begin() as session:
+        for step in range(2000):
+            leases.record_progress(session, running.id, 1, "train", step / 2000, f"step {step}")
+        assert leases.record_progress(session, running.id, 1, "convert", 0.9995, "")
+        steps = [event for event in events.list_events(session, running.id) if event.kind == "progress"]
+    assert len(steps) == 101  # entering the stage, 99 percents, and the next stage
+    assert [event.id for event in steps] == sorted(event.id for event in steps)
+    assert (steps[-1].stage, steps[-1].state, steps[-1].attempt) == ("convert", "running", 1)
+
+
+def test_success_keeps_everything_at_once(database: Database, running: Job, report: Report, files: Files) -> None:
+    with database.begin() as session:
+        assert leases.succeed(session, running.id, running.attempt, report, files)
+    with database.begin() as session:
+        job = jobs.get(session, running.id)
+        assert (job.state, job.progress, job.verdict, job.lease_until) == ("succeeded", 1.0, "passes", None)
+        assert job.report == report.model_dump(mode="json")
+        kept = artifacts.list_for(session, running.id)
+        assert [(artifact.name, artifact.media_type) for artifact in kept] == [file[:2] for file in files]
+        assert artifacts.get(session, kept[0].id).size == blobs.CHUNK + 5
+        assert b"".join(blobs.read(session, kept[0].sha256)) == files[0][2].read_bytes()
+        figures = jobs.metrics_of(session, [running.id])[running.id]
+        assert [(figure.name, figure.value) for figure in figures] == [(m.name, m.value) for m in report.metrics()]
+        layers = session.scalars(select(LayerMetric).order_by(LayerMetric.position)).all()
+        assert [(layer.name, layer.method, layer.reason) for layer in layers] == [
+            ("conv", "static", None),
+            ("head", "float", "asked for"),
+        ]
+
+
+def test_jobs_with_the_same_artifacts_end_at_once(database: Database, report: Report, files: Files) -> None:
+    started = []
+    for _ in range(4):
+        with database.begin() as session:
+            started.append(start(session))
+
+    def succeed(job: Job, order: Files) -> Callable[[Session], bool]:
+        return lambda session: leases.succeed(session, job.id, job.attempt, report, order)
+
+    ends = [succeed(job, files if number % 2 else files[::-1]) for number, job in enumerate(started)]
+    assert together(database, *ends) == [True] * 4
+
+
+def _late_writes(job: Job, report: Report, files: Files) -> dict[str, Callable[[Session], object]]:
+    return {
+        "renew": lambda session: leases.renew(session, job.id, job.attempt, 60),
+        "progress": lambda session: leases.record_progress(session, job.id, job.attempt, "measure", 0.9, "late"),
+        "succeed": lambda session: leases.succeed(session, job.id, job.attempt, report, files),
+        "fail": lambda session: leases.fail(session, job.id, job.attempt, {"code": "late", "message": "late"}),
+        "confirm": lambda session: leases.confirm_cancelled(session, job.id, job.attempt),
+        "release": lambda session: leases.release(session, job.id, job.attempt),
+        "retry": lambda session: leases.retry(session, job.id, job.attempt, message="late"),
+    }
+
+
+@pytest.mark.parametrize("write", ["renew", "progress", "succeed", "fail", "confirm", "release", "retry"])
+@pytest.mark.parametrize("fate", ["queued again", "running again", "ended"])
+def test_what_a_lost_attempt_writes_has_no_effect(  # noqa: PLR0917 - fixtures
+    database: Database, running: Job, report: Report, files: Files, fate: str, write: str
+) -> None:
+    with database.begin() as session:
+        _run_out(session, running.id)
+        _reconcile(session)
+        if fate != "queued again":
+            again = start(session, running.id)
+        if fate == "ended":
+            leases.fail(session, running.id, again.attempt, {"code": "x", "message": "x"})
+    with database.begin() as session:
+        blobs_before = session.scalar(select(func.count()).select_from(Blob))
+        states = _states(session, running.id)
+    with database.begin() as session:
+        assert not _late_writes(running, report, files)[write](session)
+    with database.begin() as session:
+        assert _states(session, running.id) == states
+        assert session.scalar(select(func.count()).select_from(Blob)) == blobs_before
+        assert session.scalar(select(func.count()).select_from(Artifact)) == 0
+        assert session.scalar(select(func.count()).select_from(Metric)) == 0
+
+
+def test_a_failure_says_why(database: Database, running: Job) -> None:
+    error = {"code": "quantization_failed", "message": "It did not work \x00.", "hint": None}
+    with database.begin() as session:
+        assert leases.fail(session, running.id, running.attempt, error)
+    with database.begin() as session:
+        job = jobs.get(session, running.id)
+        assert (job.state, job.lease_until) == ("failed", None)
+        assert job.error == {"code": "quantization_failed", "message": "It did not work \ufffd.", "hint": None}
+
+
+def test_a_job_that_is_being_cancelled_can_only_be_cancelled(database: Database, running: Job, report: Report) -> None:
+    with database.begin() as session:
+        jobs.cancel(session, running.id)
+        assert not leases.succeed(session, running.id, running.attempt, report, [])
+        assert not leases.fail(session, running.id, running.attempt, {})
+        assert not leases.release(session, running.id, running.attempt)
+        assert leases.confirm_cancelled(session, running.id, running.attempt)
+
+
+def test_a_job_handed_back_is_queued_at_its_old_place(database: Database, running: Job) -> None:
+    with database.begin() as session:
+        leases.record_progress(session, running.id, 1, "train", 0.5, "half")
+        assert leases.release(session, running.id, running.attempt)
+        job = jobs.get(session, running.id)
+        assert (job.state, job.stage, job.progress, job.message, job.worker_id) == ("queued", None, 0.0, "", None)
+        assert job.queued_at == running.queued_at
+        assert _reconcile(session) == [running.id]  # nobody has published a hint since
+        assert start(session, running.id).attempt == 2
+
+
+def test_attempts_handed_back_do_not_count(database: Database, running: Job) -> None:
+    with database.begin() as session:
+        assert leases.release(session, running.id, 1)
+        for attempt, end in ((2, "queued"), (3, "queued"), (4, "failed")):
+            assert start(session, running.id).attempt == attempt
+            _run_out(session, running.id)
+            _reconcile(session, max_attempts=3)
+            assert jobs.get(session, running.id).state == end
+        assert jobs.get(session, running.id).error["code"] == "attempts_exhausted"
+
+
+def test_a_lost_job_is_queued_again(database: Database, running: Job) -> None:
+    with database.begin() as session:
+        assert _reconcile(session) == []
+        _run_out(session, running.id)
+        assert _reconcile(session) == [running.id]
+        assert _states(session, running.id) == ["queued", "running", "queued"]
+
+
+def test_a_lost_job_that_was_being_cancelled_is_cancelled(database: Database, running: Job) -> None:
+    with database.begin() as session:
+        jobs.cancel(session, running.id)
+        _run_out(session, running.id)
+        assert _reconcile(session) == []
+        assert jobs.get(session, running.id).state == "cancelled"
+
+
+def test_two_reconcilers_at_once_do_the_work_once(database: Database) -> None:
+    for _ in range(5):
+        with database.begin() as session:
+            job = start(session)
+            _run_out(session, job.id)
+        found = together(database, _reconcile, _reconcile, _reconcile)
+        assert sorted(found) in ([[], [], [job.id]], [[], [job.id], [job.id]], [[job.id]] * 3)
+        with database.begin() as session:
+            assert _states(session, job.id) == ["queued", "running", "queued"]
+            jobs.cancel(session, job.id)
+
+
+def test_one_reconciler_works_while_others_do_not_wait(database: Database, running: Job) -> None:
+    with database.begin() as first:
+        _run_out(first, running.id)
+    with database.begin() as first, database.begin() as second:
+        assert _reconcile(first) == [running.id]
+        assert _reconcile(second) == []
+
+
+def test_a_job_that_its_worker_is_just_ending_is_not_lost(database: Database, running: Job, report: Report) -> None:
+    with database.begin() as session:
+        _run_out(session, running.id)
+    with database.begin() as worker, database.begin() as reconciler:
+        assert leases.succeed(worker, running.id, running.attempt, report, [])
+        assert _reconcile(reconciler) == []
+    with database.begin() as session:
+        assert jobs.get(session, running.id).state == "succeeded"
+
+
+def test_reconciling_against_a_late_success_has_one_winner(database: Database, report: Report) -> None:
+    for _ in range(10):
+        with database.begin() as session:
+            job = start(session)
+            _run_out(session, job.id)
+        succeeded, _ = together(
+            database, lambda session, job=job: leases.succeed(session, job.id, job.attempt, report, []), _reconcile
+        )
+        with database.begin() as session:
+            assert jobs.get(session, job.id).state == ("succeeded" if succeeded else "queued")
+
+
+def test_a_hint_is_due_again_when_nobody_came(database: Database) -> None:
+    with database.begin() as session:
+        first, second = queue(session), queue(session)
+        assert _reconcile(session) == []
+        session.execute(update(Job).where(Job.id == first.id).values(hinted_at=func.now() - timedelta(seconds=31)))
+        session.execute(update(Job).where(Job.id == second.id).values(hinted_at=None))
+        assert set(_reconcile(session)) == {first.id, second.id}
+        leases.mark_hinted(session, [first.id])
+        assert _reconcile(session) == [second.id]
+
+
+def test_hints_do_not_pile_up_behind_a_long_queue(database: Database) -> None:
+    with database.begin() as session:
+        made = [queue(session) for _ in range(30)]
+        session.execute(update(Job).values(hinted_at=None))
+        due = _reconcile(session)
+        assert due == sorted(job.id for job in made)[: len(due)]
+        assert len(due) == 20
+
+
+def test_workers_are_listed_while_they_are_heard_of(database: Database) -> None:
+    worker = uuid4()
+    with database.begin() as session:
+        workers.register(session, worker, "host", 42, "0.1.0", 2, ["x86"])
+        workers.register(session, worker, "host", 43, "0.1.0", 2, ["x86", "onednn"])
+        job = leases.claim(session, queue(session).id, worker, 60)
+        assert job is not None
+        ((row, running),) = workers.list_alive(session, within_seconds=30)
+        assert (row.id, row.pid, row.engines, running) == (worker, 43, ["x86", "onednn"], [job.id])
+        session.execute(update(workers.Worker).values(seen_at=func.now() - timedelta(seconds=31)))
+        assert workers.list_alive(session, within_seconds=30) == []
+        assert workers.seen(session, worker)
+        assert len(workers.list_alive(session, within_seconds=30)) == 1
+        workers.forget(session, worker)
+        assert not workers.seen(session, worker)
+
+
+def test_workers_that_are_lost_are_forgotten(database: Database) -> None:
+    worker = uuid4()
+    with database.begin() as session:
+        workers.register(session, worker, "host", 42, "0.1.0", 1, [])
+        _reconcile(session)
+        session.execute(update(workers.Worker).values(seen_at=func.now() - timedelta(seconds=31)))
+        _reconcile(session)
+        assert not workers.seen(session, worker)
