@@ -57,6 +57,8 @@ def _view(tensor: StoredTensor, buffer: mmap.mmap) -> torch.Tensor:
         return torch.empty(tensor.shape, dtype=_RAISED.get(kind, kind))
     count = tensor.length // tensor.stored.size
     flat = torch.frombuffer(buffer, dtype=kind, count=count, offset=tensor.start)
+    if tensor.start % tensor.stored.size:  # torch.export aligns; another zip writer may not, and kernels rely on it
+        flat = flat.clone()
     return flat.as_strided(tensor.shape, tensor.strides).to(_RAISED.get(kind, kind))
 
 

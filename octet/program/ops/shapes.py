@@ -112,6 +112,8 @@ OPS: dict[str, Rebuild] = {
     "permute": method("permute"),
     "transpose.int": method("transpose"),
     "t": transpose_matrix,
+    "numpy_T": transpose_matrix,
+    "mT": lambda node, _: Method("transpose", (node.ref("self"), -2, -1)),
     "movedim.intlist": function("torch.movedim"),
     "movedim.int": function("torch.movedim"),
     "flip": function("torch.flip"),

@@ -10,7 +10,7 @@ from torch import nn
 from torch.ao.quantization import get_default_qconfig_mapping
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from torch.utils import _pytree as pytree
-from zoo import ZOO
+from zoo import ZOO, live
 
 import octet
 
@@ -36,20 +36,10 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A model, example inputs of one sample, and what was read of its file."""
     make, inputs = ZOO[request.param]
     torch.manual_seed(0)
-    model = make()
-    _live(model)
+    model = live(make())
     example = inputs()
     path = octet.export(model, example, tmp_path_factory.mktemp("zoo") / "model.pt2")
     return model.eval(), example, octet.load(path)
-
-
-def _live(model: nn.Module) -> None:
-    """Statistics as of a trained model: with the initial ones batch norm does nothing."""
-    for name, buffer in model.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(0, 0.3)
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
 
 
 def _batch(inputs: tuple[Tensor, ...], size: int) -> tuple[Tensor, ...]:
