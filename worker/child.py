@@ -1,6 +1,6 @@
 """The process in which one job runs: `python -m worker.child FD`. The only place in the service that imports torch.
 
-It loads torch, says so, waits for one assignment, does it and ends. FD is its end of a socket pair with the runner;
+It warms up torch, says so, waits for one assignment, does it and ends. FD is its end of a socket pair with the runner;
 when the runner's end closes, for whatever reason, it kills itself and everything it started.
 """
 
@@ -19,11 +19,12 @@ from pathlib import Path
 import torch
 
 import octet
-import octet.pipeline  # now, not at the first job: a spare is warm because of this line
+import octet.pipeline
 from octet.errors import OctetError
 from octet.progress import Progress
 from octet.wire import JobError
 from worker.protocol import INTERNAL_ERROR, Advanced, Assignment, Failed, Finished, Limits, Message, Ready
+from worker.warmup import warm_up
 
 # torch reports a failed allocation as a RuntimeError with one of these words in it.
 _OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
@@ -43,6 +44,7 @@ def main(descriptor: int) -> None:
     def on_progress(progress: Progress) -> None:
         say(Advanced(progress=progress))
 
+    warm_up()
     say(Ready(engines=[name for name in torch.backends.quantized.supported_engines if name != "none"]))
     line = channel.makefile("rb").readline()
     if not line:

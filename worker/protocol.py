@@ -39,7 +39,7 @@ class Assignment(BaseModel):
 
 
 class Ready(BaseModel):
-    """Torch is loaded; an assignment would start at once."""
+    """Torch is warm: an assignment would start at once."""
 
     kind: Literal["ready"] = "ready"
     engines: list[str] = Field(description="Engines that this torch was built with.")

@@ -1,0 +1,102 @@
+"""The limits of a job, and what a worker may no longer write, with the runner in this process."""
+
+from __future__ import annotations
+
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import update
+from working import ENDLESS, QUICK, Desk, wait_until
+
+from store.tables import Job
+from worker.limits import threads
+from worker.process import Child
+from worker.runner import Runner
+from worker.spares import Spares
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from store.database import Database
+    from store.settings import Settings
+
+GIB = 2**30
+
+
+@pytest.fixture
+def runner_with(database: Database, settings: Settings) -> Iterator[Callable[..., Runner]]:
+    """Makes a runner with one slot and settings of the test's own."""
+    made: list[Spares] = []
+
+    def make(**overrides: Any) -> Runner:
+        mine = settings.model_copy(update={"heartbeat_seconds": 0.1, "max_attempts": 1, **overrides})
+        made.append(Spares(1, threads=threads(mine)))
+        return Runner(database, mine, made[-1], uuid4())
+
+    yield make
+    for spares in made:
+        spares.close()
+
+
+def test_a_job_that_needs_more_memory_than_it_may_have_fails_in_words(
+    desk: Desk, model: Path, runner_with: Callable[..., Runner]
+) -> None:
+    greedy = {**QUICK, "measure": {"seconds": 0.05, "layers": False, "batch_sizes": [8_000_000]}}
+    job_id = desk.submit(model, greedy, hint=False)
+    runner_with(job_memory_bytes=GIB).run(job_id)
+    job = desk.job(job_id)
+    assert job.state == "failed"
+    assert job.error is not None
+    assert job.error["code"] == "out_of_memory"
+    assert "1.0 GiB" in job.error["message"]
+
+
+def test_a_job_that_takes_too_long_is_ended_and_says_so(
+    desk: Desk, model: Path, runner_with: Callable[..., Runner]
+) -> None:
+    job_id = desk.submit(model, ENDLESS, hint=False)
+    runner_with(job_timeout_seconds=0.5).run(job_id)
+    job = desk.job(job_id)
+    assert job.state == "failed"
+    assert job.error is not None
+    assert job.error["code"] == "timeout"
+    assert "0.5 seconds" in job.error["message"]
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing_more(
+    desk: Desk, model: Path, runner_with: Callable[..., Runner]
+) -> None:
+    runner = runner_with()
+    job_id = desk.submit(model, ENDLESS, hint=False)
+    thread = Thread(target=runner.run, args=(job_id,))
+    thread.start()
+    desk.until_measuring(job_id)
+    with desk.database.begin() as session:  # as if this worker had been given up, and another had the job now
+        session.execute(update(Job).where(Job.id == job_id).values(attempt=2, stage="load", progress=0.0))
+    thread.join()
+    job = desk.job(job_id)
+    assert (job.state, job.attempt, job.stage) == ("running", 2, "load")
+    assert runner.idle
+
+
+def test_a_stopped_runner_begins_no_job_and_names_it_for_others(
+    desk: Desk, model: Path, runner_with: Callable[..., Runner]
+) -> None:
+    runner = runner_with()
+    runner.stop()
+    job_id = desk.submit(model, QUICK, hint=False)
+    runner.run(job_id)
+    assert desk.job(job_id).state == "queued"
+    assert runner.handed_back == [job_id]
+
+
+def test_a_child_ends_when_its_channel_does() -> None:
+    child = Child(threads=1)
+    assert child.scratch.exists()
+    child.channel.close()
+    wait_until(lambda: child.process.poll() is not None)
+    child.close()
+    assert not child.scratch.exists()

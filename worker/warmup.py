@@ -1,0 +1,20 @@
+"""Does once, ahead of the job, what torch does at its first use: imports mostly, which take longer than a small job."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import fx, nn
+
+from octet.quantization import quantize_module, use_engine
+from octet.recipe import Recipe
+from octet.samples import Samples
+
+
+def warm_up() -> None:
+    """Quantize the smallest model there is. It times nothing, so it never waits for a job that measures."""
+    recipe = Recipe()
+    model = fx.symbolic_trace(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()).eval())
+    data = Samples((np.zeros((2, 1, 4, 4), "float32"),), None, np.arange(2), source="synthetic", fixed_batch=None)
+    inputs = data.batch(np.arange(2)).inputs
+    with use_engine(recipe.engine):
+        quantize_module(model, recipe, inputs=inputs, calibration=data, training=None, on_stage=lambda *_: None)
