@@ -28,7 +28,9 @@ class Settings(BaseSettings):
 
     worker_slots: int = Field(1, ge=1, description="Jobs a worker runs at a time.")
     lease_seconds: float = Field(30.0, gt=0, description="A worker not heard of for so long has lost its job.")
-    heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker renews the lease of its job.")
+    heartbeat_seconds: float = Field(
+        1.0, gt=0, description="How often a worker renews the lease of its job, and sees whether it was cancelled."
+    )
     reconcile_seconds: float = Field(10.0, gt=0, description="How often lost hints and lost leases are looked for.")
     max_attempts: int = Field(3, ge=1, description="How often a job is started before it is given up.")
     job_timeout_seconds: float = Field(3600.0, gt=0, description="Wall time of one attempt.")
