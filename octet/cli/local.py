@@ -43,8 +43,11 @@ def quantize(
     as_json: AsJson = False,
 ) -> None:
     """Quantize a model on this machine, and prove what that did to it."""
+    from octet.artifact import check_destination  # noqa: PLC0415 - commands that need no torch must not wait for it
+
     chosen = chosen_recipe(recipe, method, engine)
     program = octet.load(model)
+    check_destination(output)
     with bars.steps("quantize") as on_progress:
         result = octet.quantize(
             program,

@@ -36,6 +36,8 @@ class Client:
         url: Where the service is; default: `OCTET_URL`, else `http://127.0.0.1:8000`.
         key: An API key; default: `OCTET_API_KEY`.
         timeout: Seconds the service may stay silent.
+        patience: Seconds for which waiting for a job, following it and downloading bear a service that does not answer,
+            as when it is restarted.
 
     Every call raises `ServiceError` if the service refuses, and `ServiceUnreachableError` if it does not answer. What
     can be repeated without harm is tried again when a connection drops.
@@ -48,8 +50,10 @@ class Client:
         ...     job.download("out")
     """
 
-    def __init__(self, url: str | None = None, key: str | None = None, timeout: float = 30.0) -> None:
-        self._transport = Transport(url, key, timeout)
+    def __init__(
+        self, url: str | None = None, key: str | None = None, timeout: float = 30.0, patience: float = 60.0
+    ) -> None:
+        self._transport = Transport(url, key, timeout, patience)
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +96,7 @@ class Client:
             "POST",
             path,
             repeatable=True,  # content-addressed: the same bytes twice are one model
-            patience=_CHECK_SECONDS,
+            seconds=_CHECK_SECONDS,
             params={"name": name or body.path.name},
             content=body,
             headers={"Content-Length": str(body.size), "Content-Type": "application/octet-stream"},

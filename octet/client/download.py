@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from octet.client.errors import DamagedDownloadError, ServiceUnreachableError, UnexpectedAnswerError
+from octet.client.outage import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from octet.wire import Artifact
 
     OnBytes = Callable[[int], None]
-
-_CHUNK = 2**20
 
 
 def download(transport: Transport, artifact: Artifact, directory: Path, on_bytes: OnBytes) -> Path:
@@ -46,19 +45,25 @@ def download(transport: Transport, artifact: Artifact, directory: Path, on_bytes
     part = directory / f".{target.name}.{artifact.sha256[:16]}.part"
     part.touch()
     on_bytes(part.stat().st_size)
-    while (have := part.stat().st_size) < artifact.size:
-        try:
-            _fetch(transport, artifact, part, have, on_bytes)
-        except ServiceUnreachableError:
-            if part.stat().st_size <= have:
-                raise
-        else:
-            break
+    _complete(transport, artifact, part, on_bytes)
     if _sha256(part) != artifact.sha256:
         part.unlink()
         raise _damaged(artifact)
     part.replace(target)
     return target
+
+
+def _complete(transport: Transport, artifact: Artifact, part: Path, on_bytes: OnBytes) -> None:
+    """Fetch what `part` lacks, over as many connections as it takes."""
+    outage = Outage(transport.patience)
+    while (have := part.stat().st_size) < artifact.size:
+        try:
+            return _fetch(transport, artifact, part, have, on_bytes)
+        except ServiceUnreachableError as error:
+            if part.stat().st_size > have:
+                outage.over()
+            outage.bear(error)
+    return None
 
 
 def _fetch(transport: Transport, artifact: Artifact, part: Path, have: int, on_bytes: OnBytes) -> None:
@@ -73,7 +78,9 @@ def _fetch(transport: Transport, artifact: Artifact, part: Path, have: int, on_b
 
 
 def _append(response: httpx.Response, file: BinaryIO, on_bytes: OnBytes) -> None:
-    for chunk in response.iter_raw(_CHUNK):
+    for (
+        chunk
+    ) in response.iter_raw():  # as it arrives: what a larger chunk had gathered would be lost with the connection
         file.write(chunk)
         on_bytes(len(chunk))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from octet.client.errors import (
     UnexpectedAnswerError,
     WaitTimeoutError,
 )
+from octet.client.outage import Outage
 from octet.client.transport import Transport, decode, read
 from octet.report import Report
 from octet.wire import FINISHED, Artifact, Event, Job
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     OnBytes = Callable[[int, int], None]
 
 _POLL_SECONDS = 20.0
-_PATIENCE_SECONDS = 60.0
 
 
 class JobHandle:
@@ -51,10 +52,10 @@ class JobHandle:
         return self._transport.get(Job, self._path)
 
     def wait(self, timeout: float | None = None, on_update: OnUpdate | None = None) -> Job:
-        """The job once it has succeeded. A service that restarts meanwhile is waited for, up to a minute.
+        """The job once it has succeeded. A service that restarts meanwhile is waited for.
 
         Args:
-            timeout: Seconds to wait at most.
+            timeout: Seconds to wait at most, rounded up to whole ones.
             on_update: Called with the job as it is first seen and whenever it has changed.
 
         Raises:
@@ -78,7 +79,7 @@ class JobHandle:
     def _changes(self, timeout: float | None) -> Iterator[Job]:
         """The job as it is first seen and whenever it has changed, until the time is up."""
         end = None if timeout is None else time.monotonic() + timeout
-        outage = _Outage()
+        outage = Outage(self._transport.patience)
         etag = None
         while True:
             left = _POLL_SECONDS if end is None else min(_POLL_SECONDS, end - time.monotonic())
@@ -96,8 +97,8 @@ class JobHandle:
 
     def _poll(self, etag: str | None, seconds: float) -> httpx.Response:
         """The first answer is given at once; further ones when the job has changed, or unchanged after `seconds`."""
-        headers = {"If-None-Match": etag, "Prefer": f"wait={max(1, round(seconds))}"} if etag else {}
-        return self._transport.send("GET", self._path, headers=headers, patience=seconds)
+        headers = {"If-None-Match": etag, "Prefer": f"wait={max(1, math.ceil(seconds))}"} if etag else {}
+        return self._transport.send("GET", self._path, headers=headers, seconds=seconds)
 
     def events(self, after: int | None = None) -> Iterator[Event]:
         """What happened to the job, from the beginning, then as it happens, until it has finished.
@@ -105,7 +106,7 @@ class JobHandle:
         Args:
             after: Leave out the events up to this id.
         """
-        outage = _Outage()
+        outage = Outage(self._transport.patience)
         while True:
             headers = {} if after is None else {"Last-Event-ID": str(after)}
             try:
@@ -180,24 +181,3 @@ class JobHandle:
             if name not in known:
                 raise UnexpectedAnswerError(f"Job {self.id} has no file {name!r}.", hint=f"It has: {', '.join(known)}.")
         return [artifact for artifact in artifacts if artifact.name in names]
-
-
-class _Outage:
-    """Bears a service that does not answer, for as long as a restart may take."""
-
-    def __init__(self) -> None:
-        self.over()
-
-    def over(self) -> None:
-        """The service has answered."""
-        self._began: float | None = None
-        self._pause = 0.2
-
-    def bear(self, error: ServiceUnreachableError) -> None:
-        """Pause before the next try, longer each time, or raise `error` if it has been long enough."""
-        now = time.monotonic()
-        self._began = self._began or now
-        if now - self._began > _PATIENCE_SECONDS:
-            raise error
-        time.sleep(self._pause)
-        self._pause = min(2 * self._pause, 5.0)

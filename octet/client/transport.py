@@ -24,15 +24,20 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 # that a service that is not there is reported at once.
 _PAUSES = (0.1, 0.4)
 _DROPPED = (httpx.NetworkError, httpx.RemoteProtocolError)
-_NOT_READY = frozenset({502, 503, 504})
 
 T = TypeVar("T")
 
 
 class Transport:
-    """A connection to one service, under one key."""
+    """A connection to one service, under one key.
 
-    def __init__(self, url: str | None, key: str | None, timeout: float) -> None:
+    Attributes:
+        url: Where the service is.
+        patience: Seconds for which what is under way bears a service that does not answer.
+    """
+
+    def __init__(self, url: str | None, key: str | None, timeout: float, patience: float) -> None:
+        self.patience = patience
         self.url = (url or os.environ.get("OCTET_URL") or DEFAULT_URL).rstrip("/")
         self._timeout = timeout
         key = key or os.environ.get("OCTET_API_KEY")
@@ -59,7 +64,7 @@ class Transport:
         path: str,
         *,
         repeatable: bool = False,
-        patience: float = 0.0,
+        seconds: float = 0.0,
         answers: frozenset[int] = frozenset(),
         **request: Any,
     ) -> httpx.Response:
@@ -69,7 +74,7 @@ class Transport:
             method: HTTP method; GET is always repeatable.
             path: Below `/v1/`.
             repeatable: Whether doing it twice is doing it once, so that a dropped connection is tried again.
-            patience: Seconds the service may take over the answer, on top of the client's timeout.
+            seconds: How long the service may take over the answer, on top of the client's timeout.
             answers: Statuses of 400 and above that are answers here, not errors.
             request: What `httpx.Client.request` takes.
 
@@ -78,7 +83,7 @@ class Transport:
             ServiceUnreachableError: If there was no answer.
         """
         pauses = iter(_PAUSES if repeatable or method == "GET" else ())
-        timeout = httpx.Timeout(self._timeout, read=self._timeout + patience)
+        timeout = httpx.Timeout(self._timeout, read=self._timeout + seconds)
         while True:
             try:
                 response = self._http.request(method, path, timeout=timeout, **request)
@@ -118,7 +123,8 @@ class Transport:
 
     def _error(self, response: httpx.Response) -> Exception:
         error = refusal(response)
-        if response.status_code in _NOT_READY:
+        if response.is_server_error and isinstance(error, UnexpectedAnswerError):
+            # A proxy whose service is away, or a server that drops its requests as it stops.
             return ServiceUnreachableError(f"The service at {self.url} is not ready: {error.message}", hint=error.hint)
         return error
 

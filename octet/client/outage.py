@@ -1,0 +1,39 @@
+"""Bearing with a service that does not answer, because it is being restarted."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from octet.client.errors import ServiceUnreachableError
+
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+
+
+class Outage:
+    """Pauses between tries, longer each time, and gives up when it has lasted too long.
+
+    Args:
+        patience: Seconds an outage may last.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self.over()
+
+    def over(self) -> None:
+        """The service has answered."""
+        self._began: float | None = None
+        self._pause = _FIRST_PAUSE
+
+    def bear(self, error: ServiceUnreachableError) -> None:
+        """Pause before the next try, or raise `error` if it has been long enough."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+        if now - self._began >= self._patience:
+            raise error
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
