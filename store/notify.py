@@ -83,11 +83,6 @@ class JobWaiter:
             if not self._watches[key]:
                 del self._watches[key]
 
-    async def wait(self, job_id: UUID, timeout: float) -> None:  # noqa: ASYNC109 - as in Watch.wait
-        """Wait until the job changes, or for `timeout` seconds."""
-        with self.watch(job_id) as watch:
-            await watch.wait(timeout)
-
     async def _listen_always(self) -> None:
         while True:
             try:

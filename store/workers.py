@@ -6,7 +6,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from store.states import HELD
@@ -22,18 +22,12 @@ if TYPE_CHECKING:
 def register(  # noqa: PLR0917 - a row, column by column
     session: Session, worker_id: UUID, host: str, pid: int, version: str, slots: int, engines: Sequence[str]
 ) -> None:
-    """Note a worker that has started, or one that was forgotten while it was out of reach."""
+    """Note that a worker is alive: when it starts, and every so often after that."""
     values = {"host": host, "pid": pid, "version": version, "slots": slots, "engines": list(engines)}
     again = {**values, "seen_at": func.now()}
     session.execute(
         insert(Worker).values(id=worker_id, **values).on_conflict_do_update(index_elements=["id"], set_=again)
     )
-
-
-def seen(session: Session, worker_id: UUID) -> bool:
-    """Note that a worker is alive; False if it was forgotten and must register again."""
-    statement = update(Worker).where(Worker.id == worker_id).values(seen_at=func.now()).returning(Worker.id)
-    return session.execute(statement, execution_options={"synchronize_session": False}).first() is not None
 
 
 def forget(session: Session, worker_id: UUID) -> None:

@@ -20,7 +20,8 @@ from store.tables import Base
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TABLES = ", ".join(table.name for table in Base.metadata.sorted_tables)
+# A hundred times as fast as TRUNCATE where there is little to delete.
+_EMPTY = "; ".join(f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables))
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +73,7 @@ def _do_not_wait_for_the_disk(url: str) -> None:
 def database(migrated_database: Database) -> Database:
     """A migrated database with empty tables."""
     with migrated_database.begin() as session:
-        session.execute(text(f"TRUNCATE {_TABLES}"))
+        session.execute(text(_EMPTY))
     return migrated_database
 
 

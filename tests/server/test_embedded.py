@@ -36,7 +36,7 @@ with {server}(Path(sys.argv[1])) as server:
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data_dir() -> Iterator[Path]:
     # Not pytest's: each run of pytest closes its base directory again, which Postgres must pass when we are root.
     with TemporaryDirectory(prefix="octet-tests-") as directory:
