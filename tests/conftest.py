@@ -20,9 +20,6 @@ from store.tables import Base
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A hundred times as fast as TRUNCATE where there is little to delete.
-_EMPTY = "; ".join(f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables))
-
 
 @pytest.fixture(scope="session")
 def servers_dir() -> Iterator[Path]:
@@ -73,7 +70,8 @@ def _do_not_wait_for_the_disk(url: str) -> None:
 def database(migrated_database: Database) -> Database:
     """A migrated database with empty tables."""
     with migrated_database.begin() as session:
-        session.execute(text(_EMPTY))
+        for table in reversed(Base.metadata.sorted_tables):  # a hundred times as fast as TRUNCATE
+            session.execute(table.delete())
     return migrated_database
 
 
