@@ -15,7 +15,6 @@ _bearer = HTTPBearer(
     scheme_name="API key",
     description="Made with `octet-server keys create`; `octet-server up` shows one at its first start.",
 )
-_HOW = "Send `Authorization: Bearer <key>`; `octet-server keys create` makes a key."
 
 
 def authenticate(
@@ -27,11 +26,13 @@ def authenticate(
         UnauthorizedError: If there is none, or it is unknown or revoked.
     """
     if credentials is None:
-        raise UnauthorizedError("The request carries no API key.", hint=_HOW)
+        raise UnauthorizedError("The request carries no API key.", hint="Send `Authorization: Bearer <key>`.")
     with service.database.begin() as session:
         key = keys.verify(session, credentials.credentials)
     if key is None:
-        raise UnauthorizedError("The API key is unknown or has been revoked.", hint=_HOW)
+        raise UnauthorizedError(
+            "The API key is unknown or has been revoked.", hint="`octet-server keys create` makes one."
+        )
     return key
 
 

@@ -59,7 +59,7 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(scope, message, request_id)
+                _add_headers(message, request_id)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -125,10 +125,9 @@ def _request_id(headers: Headers) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
 
 
-def _add_headers(scope: Scope, message: Message, request_id: str) -> None:
+def _add_headers(message: Message, request_id: str) -> None:
     headers = MutableHeaders(scope=message)
     headers["X-Request-Id"] = request_id
     for name, value in _SECURITY_HEADERS.items():
         headers.setdefault(name, value)
-    if scope["path"].startswith("/v1/"):
-        headers.setdefault("Cache-Control", "private, no-cache")
+    headers.setdefault("Cache-Control", "private, no-cache")  # kept, but asked for again: answers have entity tags

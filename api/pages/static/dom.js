@@ -1,0 +1,37 @@
+// Elements out of words: h("p", { class: "help" }, "text", child).
+// Text always goes in as text, so nothing that a model or a dataset is called can become markup.
+
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (typeof value === "boolean") element.toggleAttribute(name, value);
+    else if (value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+// What went wrong, with what to do about it: an Error of api.js, or any other.
+export function showProblem(place, error) {
+  place.replaceChildren(
+    h(
+      "div",
+      { class: "problem", role: "alert" },
+      h("p", {}, h("strong", {}, marked(error.message))),
+      error.hint ? h("p", {}, marked(error.hint)) : null,
+      error.fields?.length > 1 ? h("ul", {}, error.fields.map(field)) : null,
+    ),
+  );
+}
+
+export const clearProblem = (place) => place.replaceChildren();
+
+function field({ pointer, parameter, detail, hint }) {
+  return h("li", {}, h("code", {}, pointer || parameter || "/"), " ", marked(`${detail}. ${hint ?? ""}`));
+}
+
+// Text whose `quoted` parts are code.
+const marked = (text) => text.split("`").map((part, position) => (position % 2 ? h("code", {}, part) : part));
