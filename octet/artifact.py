@@ -115,15 +115,20 @@ def written_whole(directory: Path) -> Iterator[Path]:
 def write_model(folder: Path, scripted: torch.jit.ScriptModule, sample: Sample, engine: str, spec: ProgramSpec) -> None:
     """Writes everything but the report and the manifest."""
     torchscript.save(scripted, folder / "model.pt")
+    save_sample(folder, sample)
+    inputs = ", ".join(_zeros(tensor, own) for tensor, own in zip(spec.inputs, sample.inputs, strict=True))
+    text = _LOAD.format(torch=torch.__version__, engine=engine, inputs=inputs)
+    (folder / "load.py").write_text(text, encoding="utf-8")
+
+
+def save_sample(folder: Path, sample: Sample) -> None:
+    """Writes `sample.safetensors`."""
     tensors = {f"input_{position}": tensor for position, tensor in enumerate(sample.inputs)}
     tensors |= {f"output_{position}": tensor for position, tensor in enumerate(sample.outputs)}
     # safetensors takes no two names for one memory, which an output that passes an input through would be.
     own = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
     save_file(own, folder / "sample.safetensors")
     (folder / "sample.safetensors").chmod(0o644)  # it writes 0o600
-    inputs = ", ".join(_zeros(tensor, own) for tensor, own in zip(spec.inputs, sample.inputs, strict=True))
-    text = _LOAD.format(torch=torch.__version__, engine=engine, inputs=inputs)
-    (folder / "load.py").write_text(text, encoding="utf-8")
 
 
 def write_report(folder: Path, report: Report) -> None:

@@ -14,8 +14,9 @@ _NOTICES: tuple[tuple[str, type[Warning]], ...] = (
     (r"torch\.ao\.quantization is deprecated", DeprecationWarning),
     (r"`torch\.jit", DeprecationWarning),
     (r"torch\.quantize_per_tensor, torch\.quantize_per_channel and other quantized", UserWarning),
-    # torch.ao's own modules do this; it has no effect on what is scripted.
+    # What torch.ao's own modules do; it has no effect on the result.
     (r"The TorchScript type system doesn't support instance-level annotations", UserWarning),
+    (r"To copy construct from a tensor, it is recommended to use sourceTensor", UserWarning),
     # True of qnnpack, and what the engine table says of it.
     (r"Currently, qnnpack incorrectly ignores reduce_range", UserWarning),
     # FX graph mode leaves an operation in float; the report says so for each layer.

@@ -46,18 +46,20 @@ def realize(observed: GraphModule, recipe: Recipe, inputs: tuple[Tensor, ...]) -
     Raises:
         ConversionError: If it cannot be converted, run or scripted.
     """
-    # Whatever torch raises here, and it raises nearly every kind, has one meaning: not in int8, not this way.
+    tracker: _Tracker | None = None
+    # Whatever torch raises here, and it raises nearly every kind, has one meaning: not in int8, not this way. Only a
+    # warning that was made an error means something else.
     try:
         int8 = convert(observed, recipe)
-    except Exception as error:
-        raise ConversionError(error) from error
-    with torch.no_grad():
-        _run(int8, inputs)
-        try:
+        with torch.no_grad():
+            tracker = _Tracker(int8)
+            tracker.run(*inputs)
             scripted = torchscript.script(int8)
             scripted(*inputs)
-        except Exception as error:
-            raise ConversionError(error) from error
+    except Warning:
+        raise
+    except Exception as error:
+        raise ConversionError(error, tracker.node if tracker else None) from error
     return int8, scripted
 
 
@@ -82,36 +84,40 @@ def _rehearse(
     module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]
 ) -> ConversionError | None:
     try:
-        observed = prepare(module, qconfigs.mapping(plan), inputs, recipe)
-        observed.eval()
+        observed = observe(module, plan, qconfigs, recipe, inputs).eval()
         with torch.no_grad():
             observed(*inputs)
-    except Exception as error:  # noqa: BLE001 -- see `realize`
-        return ConversionError(error)
-    try:
         realize(observed, recipe, inputs)
     except ConversionError as failure:
         return failure
     return None
 
 
-class _Tracker(Interpreter):
-    """Runs a graph and remembers where it is."""
+def observe(
+    module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]
+) -> GraphModule:
+    """`module` with the observers of `plan`.
 
+    Raises:
+        ConversionError: If FX cannot place them.
+    """
+    try:
+        return prepare(module, qconfigs.mapping(plan), inputs, recipe)
+    except Warning:
+        raise
+    except Exception as error:
+        raise ConversionError(error) from error
+
+
+class _Tracker(Interpreter):
+    """Runs a graph and remembers where it is; nowhere, once it has run."""
+
+    extra_traceback = False
     node: Node | None = None
 
     def run_node(self, n: Node) -> Any:
-        self.node = n
+        self.node = n if n.op != "output" else None
         return super().run_node(n)
-
-
-def _run(int8: GraphModule, inputs: tuple[Tensor, ...]) -> None:
-    tracker = _Tracker(int8)
-    tracker.extra_traceback = False
-    try:
-        tracker.run(*inputs)
-    except Exception as error:
-        raise ConversionError(error, tracker.node) from error
 
 
 def _blame(node: Node | None, plan: Plan) -> Unit | None:
@@ -158,4 +164,5 @@ def _calls(
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__).strip().rstrip(".")
+    lines = (line.strip().rstrip(".") for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from octet.errors import QuantizationFailedError
 from octet.quantization.calibrate import calibrate
-from octet.quantization.fallback import ConversionError, realize, settle
-from octet.quantization.graph_mode import prepare
+from octet.quantization.fallback import ConversionError, observe, realize, settle
 from octet.quantization.plan import Plan, plan_layers
 from octet.quantization.qconfigs import QConfigs
 from octet.quantization.rewrite import rewrite
@@ -101,7 +100,7 @@ class _Job:
 
 def _attempt(job: _Job, plan: Plan) -> Quantized:
     recipe = job.recipe
-    observed = _prepare(job, plan)
+    observed = observe(job.module, plan, job.qconfigs, recipe, job.inputs)
     if job.calibration is not None:
         calibrate(
             observed,
@@ -122,11 +121,3 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
     int8, scripted = realize(observed, recipe, job.inputs)
     job.on_stage("convert", 1.0, "converted")
     return Quantized(int8, scripted, job.module, observed, plan, epochs)
-
-
-def _prepare(job: _Job, plan: Plan) -> GraphModule:
-    mapping = job.qconfigs.mapping(plan)
-    try:
-        return prepare(job.module, mapping, job.inputs, job.recipe)
-    except Exception as error:
-        raise ConversionError(error) from error

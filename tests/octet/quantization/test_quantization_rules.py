@@ -1,0 +1,67 @@
+"""The recipe's rules: which layers are done otherwise, and what is said about rules that do nothing."""
+
+from __future__ import annotations
+
+from quantizing import methods_of, quantized, recipe_of, sqnr_of, trace
+from tiny_models import inputs_of, make
+
+from octet.quantization.plan import plan_layers
+from octet.quantization.rewrite import rewrite
+
+
+def plan_of(family: str, method: str, *rules: dict[str, str]):  # noqa: ANN201 -- a Plan
+    recipe = recipe_of(method, layers=rules)
+    return plan_layers(rewrite(trace(make(family)), recipe), recipe)
+
+
+def test_a_rule_by_name_leaves_a_layer_in_float() -> None:
+    recipe = recipe_of("static", layers=[{"name": "conv*", "method": "float"}])
+    methods = methods_of(quantized(make("residual"), recipe, inputs_of("residual")))
+    assert (methods["conv1"], methods["conv2"], methods["stem.0"]) == ("float", "float", "static")
+
+
+def test_a_rule_by_type_changes_the_method() -> None:
+    recipe = recipe_of("static", layers=[{"type": "Linear", "method": "dynamic"}])
+    model, inputs = make("residual"), inputs_of("residual")
+    result = quantized(model, recipe, inputs)
+    assert methods_of(result)["fc"] == "dynamic"
+    assert methods_of(result)["conv1"] == "static"
+    assert sqnr_of(model, result, recipe, inputs) > 20
+
+
+def test_a_dynamic_recipe_can_have_static_layers() -> None:
+    recipe = recipe_of("dynamic", layers=[{"type": "Conv1d", "method": "static"}])
+    model, inputs = make("conv-gru"), inputs_of("conv-gru")
+    result = quantized(model, recipe, inputs)
+    assert methods_of(result) | {"relu": ""} == {"conv": "static", "relu": "", "gru": "dynamic", "head": "dynamic"}
+    assert sqnr_of(model, result, recipe, inputs) > 20
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    plan = plan_of("mlp", "static", {"name": "fc1", "method": "float"}, {"name": "fc*", "method": "dynamic"})
+    assert (plan.layers["fc1"].method, plan.layers["fc2"].method) == ("float", "dynamic")
+
+
+def test_name_and_type_together_must_both_match() -> None:
+    plan = plan_of("mlp", "static", {"name": "fc*", "type": "Conv2d", "method": "float"})
+    assert plan.layers["fc1"].method == "static"
+    assert plan.warnings
+
+
+def test_recurrent_layers_are_dynamic_unless_a_rule_says_float() -> None:
+    assert plan_of("lstm", "qat").layers["lstm"].method == "dynamic"
+    left = plan_of("lstm", "qat", {"type": "LSTM", "method": "float"}).layers["lstm"]
+    assert (left.method, left.reason) == ("float", "the recipe says so")
+
+
+def test_a_method_without_a_kernel_is_float_and_says_why() -> None:
+    layer = plan_of("residual", "dynamic").layers["conv1"]
+    assert (layer.method, layer.reason) == ("float", "torch has no dynamic int8 kernel for Conv2d")
+
+
+def test_a_rule_that_matches_nothing_is_named_with_what_is_near() -> None:
+    (warning,) = plan_of("residual", "static", {"name": "convv1", "method": "float"}).warnings
+    assert "layers/0" in warning
+    assert "conv1" in warning
+    (warning,) = plan_of("mlp", "static", {"type": "Liner", "method": "float"}).warnings
+    assert "Linear" in warning

@@ -1,0 +1,69 @@
+"""Quantization-aware training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from quantizing import quantized, recipe_of, sqnr_of
+from tiny_models import inputs_of, make
+
+from octet.errors import QuantizationFailedError
+
+COARSE = {
+    "weights": {"granularity": "per_tensor", "power_of_two": True},
+    "activations": {"power_of_two": True},
+}
+"""Scales that leave something to recover."""
+
+
+def test_training_lowers_the_loss_and_recovers_what_coarse_scales_cost() -> None:
+    model, inputs = make("residual"), inputs_of("residual", 64)
+    static = recipe_of("static", **COARSE)
+    qat = recipe_of("qat", training={"epochs": 6, "learning_rate": 3e-4, "optimizer": "adamw"}, **COARSE)
+    trained = quantized(model, qat, inputs)
+    losses = [epoch.loss for epoch in trained.epochs]
+    assert [epoch.number for epoch in trained.epochs] == [1, 2, 3, 4, 5, 6]
+    assert losses[-1] < losses[0]
+    untrained = quantized(model, static, inputs)
+    assert sqnr_of(model, trained, qat, inputs) > sqnr_of(model, untrained, static, inputs)
+
+
+@pytest.mark.parametrize("family", ["residual", "conv-gru"])
+def test_the_same_seed_gives_the_same_model(family: str) -> None:
+    inputs = inputs_of(family)
+    runs = [quantized(make(family), recipe_of("qat", training={"seed": seed}), inputs) for seed in (3, 3, 4)]
+    with torch.no_grad():
+        first, again, other = (run.scripted(inputs) for run in runs)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_labels_teach_a_classifier() -> None:
+    inputs = inputs_of("mlp", 64)
+    labels = inputs[:, :5].argmax(1)
+    recipe = recipe_of(
+        "qat", training={"loss": "cross_entropy", "epochs": 8, "learning_rate": 3e-2, "optimizer": "adamw"}
+    )
+    result = quantized(make("mlp"), recipe, inputs, targets=labels)
+    with torch.no_grad():
+        assert (result.scripted(inputs).argmax(1) == labels).float().mean() > 0.8
+
+
+def test_values_teach_a_regressor() -> None:
+    inputs = inputs_of("mlp", 64)
+    recipe = recipe_of("qat", training={"loss": "mse", "epochs": 3})
+    losses = [epoch.loss for epoch in quantized(make("mlp"), recipe, inputs, targets=inputs[:, :5].clone()).epochs]
+    assert losses[-1] < losses[0]
+
+
+def test_a_loss_that_diverges_is_named_with_its_epoch() -> None:
+    recipe = recipe_of("qat", training={"learning_rate": 1e30, "epochs": 3})
+    with pytest.raises(QuantizationFailedError, match=r"loss became (nan|inf) in epoch 1") as failure:
+        quantized(make("mlp"), recipe, inputs_of("mlp"))
+    assert "learning_rate" in str(failure.value.hint)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_asked_for_and_absent_is_an_error() -> None:
+    with pytest.raises(QuantizationFailedError, match="CUDA"):
+        quantized(make("mlp"), recipe_of("qat", training={"device": "cuda"}), inputs_of("mlp"))
