@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from sqlalchemy import inspect
-
 from octet import wire
 from octet.report import Metric
 
@@ -65,4 +63,4 @@ def worker(row: tables.Worker, jobs: Sequence[UUID]) -> wire.Worker:
 
 
 def _columns(row: tables.Base) -> dict[str, Any]:
-    return {column.key: getattr(row, column.key) for column in inspect(row).mapper.column_attrs}
+    return {column.key: getattr(row, column.key) for column in row.__table__.columns}

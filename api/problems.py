@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError, TimeoutError  # noqa: A004 - the pool's own
 from starlette.exceptions import HTTPException
 
 from api.errors import InvalidRequestError
 from octet import wire
 from octet.errors import InvalidRecipeError, OctetError
 from octet.validation import describe
+from store.database import UNAVAILABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +64,13 @@ KINDS: dict[str, Kind] = {
 }
 _OTHER = Kind(500, "Something went wrong in the service")
 
-_CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+# What the framework itself refuses -> its code, and a sentence where the framework's own is only the status again.
+_HTTP: dict[int, tuple[str, str | None]] = {
+    400: ("bad_request", "The body cannot be read."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take this method."),
+    413: ("body_too_large", None),
+}
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -142,16 +148,19 @@ def _from_body(error: RequestValidationError, body: type[BaseModel]) -> JSONResp
     findings = [{**found, "loc": found["loc"][1:]} for found in error.errors()]
     errors = describe(findings, body)
     first = errors[0]
+    if not first.pointer:
+        hint = "Send one, with `Content-Type: application/json`."
+        return from_octet(InvalidRequestError("The body is not a JSON object.", hint=hint))
     document = "recipe" if first.pointer.startswith("/recipe") else "request"
     kind = InvalidRecipeError if document == "recipe" else InvalidRequestError
-    message = f"The {document} is not valid: {first.message} (at {first.pointer or '/'})."
+    message = f"The {document} is not valid: {first.message} (at {first.pointer})."
     return from_octet(kind(message, hint=first.hint, errors=errors))
 
 
 def from_http(error: HTTPException) -> JSONResponse:
     """An error of the framework: no such address, no such method."""
-    code = _CODE_OF_STATUS.get(error.status_code, "internal_error")
-    return response(code, error.detail, headers=error.headers)
+    code, sentence = _HTTP.get(error.status_code, ("internal_error", None))
+    return response(code, sentence or error.detail, headers=error.headers)
 
 
 def unavailable() -> JSONResponse:
@@ -183,12 +192,12 @@ def install(app: FastAPI) -> None:
     async def http_error(_: Request, error: HTTPException) -> JSONResponse:
         return from_http(error)
 
-    async def database_error(_: Request, error: OperationalError | TimeoutError) -> JSONResponse:
+    async def database_error(_: Request, error: Exception) -> JSONResponse:
         _log.warning("the database does not answer", error=str(error))
         return unavailable()
 
-    app.exception_handler(OperationalError)(database_error)
-    app.exception_handler(TimeoutError)(database_error)
+    for kind in UNAVAILABLE:
+        app.exception_handler(kind)(database_error)
     app.exception_handler(OctetError)(octet_error)
     app.exception_handler(RequestValidationError)(validation_error)
     app.exception_handler(HTTPException)(http_error)

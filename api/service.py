@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
-from sqlalchemy.orm import Session
 
 from api.telemetry import Telemetry
-from store.database import Database
+from store.database import Database, Session
 from store.hints import Hints
 from store.notify import JobWaiter
 from store.settings import Settings

@@ -14,11 +14,10 @@ from store import jobs, uploads
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from sqlalchemy.orm import Session
-
     from api.service import Service
     from octet import wire
     from octet.fit import Role
+    from store.database import Session
     from store.tables import ApiKey
 
 

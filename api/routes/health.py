@@ -6,11 +6,11 @@ from typing import NamedTuple
 import structlog
 from fastapi import APIRouter, Response
 from redis import Redis, RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from api.service import Parts, Service
 from octet import wire
 from store import migrate, workers
+from store.database import UNAVAILABLE
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -57,6 +57,8 @@ def _redis(service: Service) -> bool:
 
 
 def _workers(service: Service) -> bool:
+    if not _schema(service):  # then there may be no table to look into
+        return False
     with service.database.begin() as session:
         return bool(workers.list_alive(session, service.settings.lease_seconds))
 
@@ -65,7 +67,7 @@ _CHECKS = {
     "database": _Check(_database, "does not answer"),
     "schema": _Check(_schema, "is not the one this version needs: run `octet-server migrate`"),
     "redis": _Check(_redis, "does not answer; jobs are taken, and start when it is back"),
-    "workers": _Check(_workers, "none is alive; jobs are taken, and start when one is there"),
+    "workers": _Check(_workers, "none is known to be alive; jobs are taken, and start when one is there"),
 }
 
 
@@ -73,6 +75,6 @@ def _outcome(part: str, check: _Check, service: Service) -> str:
     """`ok`, or what is wrong; the reason goes to the log, since this answer is public."""
     try:
         return "ok" if check.holds(service) else check.otherwise
-    except (SQLAlchemyError, RedisError) as error:
+    except (*UNAVAILABLE, RedisError) as error:
         _log.warning("not ready", part=part, error=str(error))
         return check.otherwise
