@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._dynamo.exc import UserError, UserErrorType
-from torch.export.graph_signature import InputKind
+from torch.fx.experimental.symbolic_shapes import is_concrete_int
 from torch.utils import _pytree as pytree
 
 from octet.errors import ExportFailedError
@@ -96,29 +96,35 @@ def _eval_mode(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _capture(model: torch.nn.Module, inputs: tuple[Any, ...]) -> ExportedProgram:
-    """The exported program: first with one batch shared by all inputs, then with what torch.export finds."""
-    if len({tensor.size(0) for tensor in _tensors(inputs)}) == 1:
-        try:
-            return torch.export.export(model, inputs, dynamic_shapes=_dynamic(inputs, torch.export.Dim("batch")))
-        except UserError as error:
-            if error.error_type != UserErrorType.CONSTRAINT_VIOLATION:
-                raise _failed(model, error) from error
-        except Exception as error:  # whatever the model's code and torch's passes raise
-            raise _failed(model, error) from error
-    try:
-        program = torch.export.export(model, inputs, dynamic_shapes=_dynamic(inputs, torch.export.Dim.AUTO))
-    except Exception as error:
-        raise _failed(model, error) from error
-    first = next(spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT)
-    placeholder = next(node for node in program.graph.nodes if node.name == first)
-    if isinstance(placeholder.meta["val"].size(0), int):
+    """The exported program: with one batch shared by all inputs, or else with what torch.export finds of each."""
+    together = len({tensor.size(0) for tensor in _tensors(inputs)}) == 1
+    program = (together and _attempt(model, inputs, torch.export.Dim("batch"))) or _attempt(
+        model, inputs, torch.export.Dim.AUTO
+    )
+    if not program or not _batch_is_open(program):
         raise ExportFailedError(f"The code of {type(model).__name__} fixes the batch size.", hint=FIXED_BATCH)
     return program
 
 
-def _dynamic(inputs: tuple[Any, ...], batch: Any) -> Any:
-    """The open dimension of each input, in the form that torch.export takes."""
-    return pytree.tree_map(lambda value: {0: batch} if isinstance(value, torch.Tensor) else None, inputs)
+def _attempt(model: torch.nn.Module, inputs: tuple[Any, ...], batch: Any) -> ExportedProgram | None:
+    """The exported program; None if the model's code does not allow this batch."""
+    # One entry for each input, in the form of the inputs.
+    shapes = pytree.tree_map(lambda value: {0: batch} if isinstance(value, torch.Tensor) else None, inputs)
+    try:
+        return torch.export.export(model, inputs, dynamic_shapes=shapes)
+    except Exception as error:  # whatever the model's code and torch's passes raise
+        if isinstance(error, UserError) and error.error_type == UserErrorType.CONSTRAINT_VIOLATION:
+            return None
+        raise _failed(model, error) from error
+
+
+def _batch_is_open(program: ExportedProgram) -> bool:
+    """Whether the first input's batch may vary, and something of it reaches an output."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    inputs = [values[name] for name in program.graph_signature.user_inputs if isinstance(name, str)]
+    outputs = [values[name] for name in program.graph_signature.user_outputs if isinstance(name, str)]
+    sizes = [size for value in outputs if isinstance(value, torch.Tensor) for size in value.shape]
+    return not is_concrete_int(inputs[0].shape[0]) and not all(is_concrete_int(size) for size in sizes)
 
 
 def _failed(model: torch.nn.Module, error: Exception) -> ExportFailedError:

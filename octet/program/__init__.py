@@ -101,6 +101,6 @@ def load(path: str | Path) -> Program:
     graph = read_graph(document.graph_module)
     tensors = read_tensors(archive, graph, MAX_JSON_BYTES)
     plan = lower(graph, (call.fqn for call in document.graph_module.module_call_graph))
-    spec = describe(document, graph, plan)
+    spec = describe(document, graph, plan, tensors.values())
     check_finite(archive, tensors.values())
     return Program(path, spec, plan, tensors)

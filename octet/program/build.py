@@ -141,7 +141,7 @@ class _Builder:
     def _attribute(self, name: str) -> fx.Node:
         """A weight that no module owns, because the graph computes with it."""
         tensor = self._weights[name]
-        attribute = f"weight_{self._free}"
+        attribute = f"_weight_{self._free}"
         self._free += 1
         if isinstance(tensor, nn.Parameter):
             self._root.register_parameter(attribute, tensor)
@@ -161,6 +161,8 @@ class _Builder:
         for attribute, buffer in made.named_buffers():
             if buffer.is_meta:  # num_batches_tracked, which eval mode does not read and the graph does not name
                 setattr(made, attribute, torch.zeros(buffer.shape, dtype=buffer.dtype))
+        if any(parameter.is_meta for parameter in made.parameters()):
+            raise InvalidModelError(f"The {module.type} at {path!r} lacks weights.")
         return made
 
 
@@ -177,11 +179,14 @@ def _assign(module: nn.Module, attribute: str, tensor: torch.Tensor, path: str) 
 
 def _place(root: nn.Module, path: str, module: nn.Module) -> None:
     *parents, leaf = path.split(".")
-    for name in parents:
-        if name not in root._modules:  # noqa: SLF001 - hasattr would also find attributes of nn.Module itself
-            root.add_module(name, nn.Module())
-        root = root.get_submodule(name)
-    root.add_module(leaf, module)
+    try:
+        for name in parents:
+            if name not in dict(root.named_children()):
+                root.add_module(name, nn.Module())
+            root = root.get_submodule(name)
+        root.add_module(leaf, module)
+    except KeyError:
+        raise InvalidModelError(f"The module path {path!r} hides a method of torch's modules.") from None
 
 
 def _resolve(call: Function) -> Any:

@@ -13,12 +13,14 @@ from octet.program.steps import Module, Plan
 from octet.spec import Layer, ProgramSpec, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from octet.program.weights import StoredTensor
 
 BATCH = "batch"
 
 
-def describe(document: schema.Document, graph: Graph, plan: Plan) -> ProgramSpec:
+def describe(document: schema.Document, graph: Graph, plan: Plan, tensors: Iterable[StoredTensor]) -> ProgramSpec:
     """The spec of a program."""
     sizes = _SizeNames()
     inputs = tuple(_tensor_spec(name, graph.meta(Ref(name)), sizes) for name in plan.inputs)
@@ -26,12 +28,15 @@ def describe(document: schema.Document, graph: Graph, plan: Plan) -> ProgramSpec
     outputs = tuple(
         _tensor_spec(name, graph.meta(Ref(value)), sizes) for name, value in zip(names, plan.outputs, strict=True)
     )
-    parameters = {weight.name: prod(weight.shape) for weight in graph.weights.values() if weight.kind == "parameter"}
+    # Tied weights are the same bytes under several names.
+    parameters = {
+        (tensor.start, tensor.shape, tensor.strides) for tensor in tensors if tensor.weight.kind == "parameter"
+    }
     return ProgramSpec(
         inputs=inputs,
         outputs=outputs,
         layers=tuple(_layers(graph, plan)),
-        parameters=sum(parameters.values()),
+        parameters=sum(prod(shape) for _, shape, _ in parameters),
         torch_version=document.torch_version,
     )
 

@@ -129,6 +129,10 @@ class Graph:
         """The weight that `value` names, if it names one."""
         return self.weights.get(value.name) if isinstance(value, Ref) else None
 
+    def producer(self, value: Value) -> Node | None:
+        """The node that makes `value`, if one does."""
+        return self.producers.get(value.name) if isinstance(value, Ref) else None
+
     def rank(self, value: Ref) -> int:
         """How many dimensions a tensor has."""
         return len(self.meta(value).sizes)

@@ -61,9 +61,9 @@ class _Lowering:
         self._memory.add(node)
 
     def resolve(self, value: Value) -> Value:
-        """`value` with every reference replaced by what it stands for now."""
-        while isinstance(value, Ref) and value.name in self._values:
-            value = self._values[value.name]
+        """`value` with every reference replaced by what it stands for now: a step's result, a weight or an input."""
+        if isinstance(value, Ref):
+            return self._values.get(value.name, value)
         return [self.resolve(item) for item in value] if isinstance(value, list) else value
 
 

@@ -64,8 +64,8 @@ def _input_name(kind: str, body: dict[str, Any]) -> str:
         )
     name = text(argument, "name")
     # The name becomes a parameter's in Python code that torch.fx generates.
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise InvalidModelError(f"The model has an input named {name[:80]!r}, which is not a Python name.")
+    if not name.isidentifier() or keyword.iskeyword(name) or name == "self":
+        raise InvalidModelError(f"The model has an input named {name[:80]!r}, which cannot name an argument.")
     return name
 
 

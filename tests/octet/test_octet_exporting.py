@@ -78,13 +78,18 @@ def test_a_branch_on_values_is_named_with_its_line_and_a_way_out(tmp_path: Path)
 
 
 class FixedBatch(nn.Module):
+    def __init__(self, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+
     def forward(self, x: Tensor) -> Tensor:
-        return x.view(2, -1) * 2
+        return x.reshape(self.shape) * 2
 
 
-def test_a_model_that_fixes_its_batch_is_told_where_to_look(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(2, -1), (2, 8)])
+def test_a_model_that_fixes_its_batch_is_told_where_to_look(shape: tuple[int, int], tmp_path: Path) -> None:
     with pytest.raises(ExportFailedError, match="fixes the batch size") as failed:
-        octet.export(FixedBatch(), torch.randn(2, 8), tmp_path / "model.pt2")
+        octet.export(FixedBatch(shape), torch.randn(2, 8), tmp_path / "model.pt2")
     assert "x.size(0)" in str(failed.value.hint)
 
 

@@ -28,6 +28,7 @@ OPS: dict[str, Rebuild] = {
     "leaky_relu": module("LeakyReLU", negative_slope=0.01),
     "elu": module("ELU", alpha=1.0),
     "selu": module("SELU"),
+    "celu": module("CELU", alpha=1.0),
     "gelu": module("GELU", approximate="none"),
     "silu": module("SiLU"),
     "mish": module("Mish"),

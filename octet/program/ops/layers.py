@@ -108,6 +108,7 @@ def embedding(node: Node, graph: Graph) -> Expression:
     return Module("Embedding", options, weights, (node.ref("indices"),))
 
 
+_STATISTICS = ("running_mean", "running_var")
 _BATCH_NORMS = {2: "BatchNorm1d", 3: "BatchNorm1d", 4: "BatchNorm2d", 5: "BatchNorm3d"}
 
 
@@ -115,7 +116,8 @@ def batch_norm(node: Node, graph: Graph) -> Expression:
     """`batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)`, in eval mode."""
     kind = _BATCH_NORMS.get(graph.rank(node.ref("input")))
     weights = weights_of(node, graph, "weight", "bias", "running_mean", "running_var")
-    if not kind or not weights or "running_mean" not in weights or ("weight" in weights) != ("bias" in weights):
+    given = set(weights or ())
+    if not kind or not weights or given not in ({*_STATISTICS}, {"weight", "bias", *_STATISTICS}):
         return operator("batch_norm")(node, graph)
     options = {
         "num_features": shape(graph, weights["running_mean"], 1)[0],
@@ -124,6 +126,21 @@ def batch_norm(node: Node, graph: Graph) -> Expression:
         "affine": "weight" in weights,
     }
     return Module(kind, options, weights, (node.ref("input"),))
+
+
+_INSTANCE_NORMS = {3: "InstanceNorm1d", 4: "InstanceNorm2d", 5: "InstanceNorm3d"}
+
+
+def instance_norm(node: Node, graph: Graph) -> Expression:
+    """`instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps)`."""
+    source = node.ref("input")
+    kind = _INSTANCE_NORMS.get(graph.rank(source))
+    weights = weights_of(node, graph, "weight", "bias", "running_mean", "running_var")
+    channels = graph.meta(source).sizes[1].as_int
+    if not kind or weights is None or channels is None or set(weights) not in (set(), {"weight", "bias"}):
+        return operator("instance_norm")(node, graph)
+    options = {"num_features": channels, "eps": node.required("eps"), "affine": bool(weights)}
+    return Module(kind, options, weights, (source,))
 
 
 def layer_norm(node: Node, graph: Graph) -> Expression:
@@ -214,7 +231,8 @@ def _recurrent_names(layers: int, directions: int, biased: bool, projected: bool
 def _initial_state(node: Node, graph: Graph) -> tuple[Value, ...]:
     hidden = node.required("hx")
     states = _refs(node, "hx") if isinstance(hidden, list) else [node.ref("hx")]
-    if all(state.name in graph.producers and graph.producers[state.name].target in ZEROS for state in states):
+    makers = [graph.producer(state) for state in states]
+    if all(maker is not None and maker.target in ZEROS for maker in makers):
         return ()
     return (tuple(states),) if isinstance(hidden, list) else (states[0],)
 
@@ -264,6 +282,7 @@ OPS: dict[str, Rebuild] = {
     "linear": linear,
     "embedding": embedding,
     "batch_norm": batch_norm,
+    "instance_norm": instance_norm,
     "layer_norm": layer_norm,
     "group_norm": group_norm,
     "prelu": prelu,

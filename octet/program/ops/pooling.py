@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from octet.program.ops.rows import Rebuild, function
+from octet.program.ops.rows import Rebuild, function, operator
 from octet.program.steps import Expression, Function
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ OPS: dict[str, Rebuild] = {
     "adaptive_avg_pool1d": function("torch.nn.functional.adaptive_avg_pool1d"),
     "adaptive_avg_pool2d": function("torch.nn.functional.adaptive_avg_pool2d"),
     "adaptive_avg_pool3d": function("torch.nn.functional.adaptive_avg_pool3d"),
+    "adaptive_max_pool1d": operator("adaptive_max_pool1d"),
+    "adaptive_max_pool2d": operator("adaptive_max_pool2d"),
+    "adaptive_max_pool3d": operator("adaptive_max_pool3d"),
     "pad": function("torch.nn.functional.pad"),
     "upsample_nearest1d.vec": interpolate("nearest"),
     "upsample_nearest2d.vec": interpolate("nearest"),

@@ -37,7 +37,8 @@ def method(name: str) -> Rebuild:
     """A tensor method that takes what the operator takes, in the same order."""
 
     def rebuild(node: Node, _: Graph) -> Expression:
-        return Method(name, *_arguments(node))
+        values, keywords = _arguments(node)
+        return Method(name, (node.ref(node.positional[0]), *values[1:]), keywords)
 
     return rebuild
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from octet.errors import InvalidModelError
 from octet.program.graph import DType, Graph, Node, Ref, Value, dtype
-from octet.program.ops.rows import Rebuild, function, method, same
+from octet.program.ops.rows import Rebuild, function, method, operator, same
 from octet.program.steps import Expression, Function, Method, Same
 
 # Operators whose result can share memory with their first argument; dropout and `to` give it back when they have
@@ -78,8 +78,11 @@ def scalar(node: Node, graph: Graph) -> Expression:
 def arange(node: Node, graph: Graph) -> Expression:
     """`arange(start=0, end, step=1)`; integers unless it is given a float."""
     bounds = [node.args.get("start", 0), node.required("end"), node.args.get("step", 1)]
-    kind = DType("float32" if any(isinstance(bound, float) for bound in bounds) else "int64")
-    return Function("octet.program.leaves.arange", (_anchor(graph), *bounds, node.args.get("dtype") or kind))
+    kind, leaf = DType("int64"), "arange"
+    if any(isinstance(bound, float) for bound in bounds):
+        kind, leaf = DType("float32"), "arange_of_floats"
+        bounds = [float(bound) if isinstance(bound, int) else bound for bound in bounds]
+    return Function(f"octet.program.leaves.{leaf}", (_anchor(graph), *bounds, node.args.get("dtype") or kind))
 
 
 def _full(node: Node, graph: Graph, value: Value) -> Expression:
@@ -133,6 +136,8 @@ OPS: dict[str, Rebuild] = {
     "slice.Tensor": function("torch.ops.aten.slice"),
     "index_select": function("torch.index_select"),
     "gather": function("torch.gather"),
+    "index.Tensor": operator("index"),
+    "repeat_interleave.self_int": function("torch.repeat_interleave"),
     "tril": function("torch.tril"),
     "triu": function("torch.triu"),
     # copies and conversions

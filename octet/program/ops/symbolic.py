@@ -9,7 +9,7 @@ OPS: dict[str, Rebuild] = {
     "aten.sym_numel": method("numel"),
     **{
         f"_operator.{name}": function(f"operator.{name}")
-        for name in ("add", "sub", "mul", "floordiv", "mod", "neg", "eq", "ne", "lt", "le", "gt", "ge")
+        for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "eq", "ne", "lt", "le", "gt", "ge")
     },
     "torch.sym_max": function("builtins.max"),
     "torch.sym_min": function("builtins.min"),

@@ -114,3 +114,12 @@ def test_a_big_endian_archive_is_refused(resnet_pt2: Path, tmp_path: Path) -> No
 def test_a_missing_file_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(InvalidArchiveError, match="No such file"):
         octet.load(tmp_path / "nothing.pt2")
+
+
+def test_the_64_bit_form_of_large_archives_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 50)  # what is larger is written as if it were over 4 GiB
+    content = {"a/one": b"x" * 100, "a/two": b"y" * 10, "a/three": b"z" * 60}
+    path = write(tmp_path / "wide.zip", content)
+    assert b"PK\x06\x06" in path.read_bytes()
+    archive = Directory.read(path).archive()
+    assert {name: archive.read(name, limit=1000) for name in archive.records} == content

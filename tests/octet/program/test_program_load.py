@@ -194,14 +194,15 @@ def test_calls_of_one_source_module_are_calls_of_one_module(resnet_pt2: Path) ->
 
 
 class InPlace(nn.Module):
-    """Reads `x` after it was overwritten through another name."""
+    """Reads `x` after it was overwritten through another name, and a copy from before."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = x * 1.0
+        before = x.clone()
         y = nn.functional.relu_(x.detach())
         z = x.clone()
         z.add_(1)
-        return x + y * 2 + z
+        return x + y * 2 + z * 3 + before * 5
 
 
 def test_a_value_that_was_overwritten_reads_as_overwritten(tmp_path: Path) -> None:

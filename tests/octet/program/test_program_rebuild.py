@@ -64,6 +64,11 @@ def test_its_spec_names_the_batch_in_every_input_and_output(case: Case) -> None:
     assert any("batch" in tensor.shape for tensor in program.outputs)
 
 
+def test_its_spec_counts_every_parameter_once(case: Case) -> None:
+    model, _, program = case
+    assert program.spec.parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
 def test_each_weighted_layer_has_the_path_that_the_source_gives_it(case: Case) -> None:
     model, _, program = case
     source = dict(model.named_modules())
