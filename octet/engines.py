@@ -22,6 +22,7 @@ class Engine:
         reduce_range: Whether 7-bit activations are the default: without VNNI the 8-bit products of two
             neighbours overflow the 16-bit accumulator (vpmaddubsw).
         per_channel_weights: Whether weights may have one scale per output channel.
+        affine_weights: Whether weights may have a zero point other than 0.
     """
 
     name: EngineName
@@ -30,6 +31,7 @@ class Engine:
     cpu_flags: tuple[str, ...]
     reduce_range: bool
     per_channel_weights: bool
+    affine_weights: bool = True
 
     @property
     def native(self) -> bool:
@@ -54,6 +56,7 @@ ENGINES: dict[str, Engine] = {
             ("avx512_vnni|avx_vnni",),
             reduce_range=False,
             per_channel_weights=True,
+            affine_weights=False,
         ),
         Engine("qnnpack", "ARM phones and boards", _ARM, (), reduce_range=False, per_channel_weights=True),
     )

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from octet.engines import EngineName
+from octet.engines import ENGINES, EngineName
 from octet.errors import InvalidRecipeError
 from octet.validation import field_errors
 
@@ -150,6 +150,13 @@ class Recipe(_Section):
             if rule.method not in allowed:
                 msg = f"layers/{position}: method {rule.method!r} cannot be mixed into a {self.method} recipe"
                 raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _engine_takes_the_weights(self) -> Self:
+        if self.weights.scheme == "affine" and not ENGINES[self.engine].affine_weights:
+            msg = f"weights/scheme: {self.engine} takes symmetric weights only"
+            raise ValueError(msg)
         return self
 
     @property

@@ -54,6 +54,7 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_known_one(
         ({"measure": {"batch_sizes": [0]}}, "/measure", "batch sizes start at 1"),
         ({"layers": [{"method": "float"}]}, "/layers/0", "needs a `name`, a `type`, or both"),
         ({"method": "qat", "layers": [{"name": "a", "method": "static"}]}, "", "cannot be mixed into a qat recipe"),
+        ({"engine": "onednn", "weights": {"scheme": "affine"}}, "", "onednn takes symmetric weights only"),
         ({"training": {"learning_rate": 0}}, "/training/learning_rate", "greater than 0"),
         ([], "", "should be a valid dictionary"),
     ],
