@@ -14,8 +14,10 @@ export function bytes(count) {
 export const count = (number) => number.toLocaleString("en");
 export const percent = (fraction, digits = 0) => `${(100 * fraction).toFixed(digits)} %`;
 export const points = (fraction) => `${(100 * fraction).toFixed(1)} points`;
-export const milliseconds = (value) => `${value < 10 ? value.toFixed(2) : value.toFixed(1)} ms`;
+export const milliseconds = (value) =>
+  value < 0.1 ? `${(1000 * value).toFixed(1)} µs` : `${value.toFixed(value < 10 ? 2 : 1)} ms`;
 export const times = (ratio) => `${ratio < 10 ? ratio.toFixed(1) : Math.round(ratio)}×`;
+export const smaller = (ratio) => (ratio >= 1 ? `${times(ratio)} smaller` : `${times(1 / ratio)} larger`);
 export const decibels = (value) => (value === null ? "exact" : `${value.toFixed(1)} dB`);
 export const shape = (sizes) => `[${sizes.join(", ")}]`;
 

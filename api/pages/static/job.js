@@ -2,7 +2,7 @@
 
 import { download, finished, follow, get, post } from "./api.js";
 import { byId, clearProblem, h, showProblem } from "./dom.js";
-import { bytes, count, decibels, duration, milliseconds, percent, points, times } from "./format.js";
+import { bytes, count, decibels, duration, milliseconds, percent, points, smaller, times } from "./format.js";
 import { octet, state } from "./state.js";
 
 export class JobView {
@@ -101,7 +101,7 @@ function verdict({ gates }) {
   const judged = gates.filter((gate) => gate.passed !== null);
   const failed = judged.filter((gate) => !gate.passed);
   const words = {
-    max_accuracy_drop: ({ limit, measured }) => `Accuracy drops by ${points(measured)}; at most ${points(limit)} are allowed.`,
+    max_accuracy_drop: ({ limit, measured }) => `Accuracy ${measured < 0 ? "rises" : "drops"} by ${points(Math.abs(measured))}; a drop of at most ${points(limit)} is allowed.`,
     min_sqnr_db: ({ limit, measured }) => `The SQNR is ${decibels(measured)}; at least ${decibels(limit)} is asked for.`,
     min_speedup: ({ limit, measured }) => `It is ${times(measured)} as fast; at least ${times(limit)} is asked for.`,
   };
@@ -111,7 +111,7 @@ function verdict({ gates }) {
 }
 
 function tiles({ accuracy, size, latency, fidelity }) {
-  const shown = [tile("Size", bytes(size.fp32), bytes(size.int8), `${times(size.ratio)} smaller`)];
+  const shown = [tile("Size", bytes(size.fp32), bytes(size.int8), smaller(size.ratio))];
   for (const { batch_size: batch, fp32, int8, ratio, verdict: word, representative } of latency) {
     const rate = word === "same" ? "as fast as before" : `${times(ratio)} as fast`;
     const note = representative ? rate : `${rate}, on a CPU this engine is not made for`;

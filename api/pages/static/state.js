@@ -1,7 +1,7 @@
 // How the state of a job looks, wherever it is shown.
 
 import { h } from "./dom.js";
-import { decibels, percent, times } from "./format.js";
+import { decibels, percent, smaller, times } from "./format.js";
 
 const WORDS = {
   queued: "Waiting",
@@ -23,7 +23,7 @@ export const figure = (job, name) => job.metrics.find((metric) => metric.name ==
 export function summary(job) {
   if (job.state === "failed") return job.error?.message ?? "";
   if (job.state !== "succeeded") return "";
-  const parts = [`${times(figure(job, "size.ratio"))} smaller`];
+  const parts = [smaller(figure(job, "size.ratio"))];
   const ratio = figure(job, "latency.ratio");
   if (ratio !== undefined) parts.push(`${times(ratio)} as fast`);
   const drop = figure(job, "accuracy.drop");
