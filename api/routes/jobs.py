@@ -1,9 +1,9 @@
 """Jobs: what to do to a model, how far it has come, what it gave."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -20,6 +20,19 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], responses=problems.documented(
 
 _NOT_FOUND = problems.documented("not_found")
 _RETRY_SECONDS = "1"
+_MODEL, _DATA = "5f0c1f0e-6a0b-4b7e-9d5b-0c8a4e2f7d11", "b3a1c9d2-17f4-4c58-8e0a-9f6f2d3c4b5a"
+_EXAMPLES: dict[str, Any] = {
+    "dynamic": {"summary": "No data needed", "value": {"model": _MODEL, "recipe": {"method": "dynamic"}}},
+    "static": {
+        "summary": "Ranges from data, and one layer left in float",
+        "value": {
+            "model": _MODEL,
+            "recipe": {"method": "static", "engine": "onednn", "layers": [{"name": "head.*", "method": "float"}]},
+            "calibration": _DATA,
+            "name": "a first try",
+        },
+    },
+}
 
 
 @router.post(
@@ -41,7 +54,7 @@ _RETRY_SECONDS = "1"
 )
 def submit_job(
     *,
-    asked: wire.JobCreate,
+    asked: Annotated[wire.JobCreate, Body(openapi_examples=_EXAMPLES)],
     caller: Caller,
     service: Parts,
     response: Response,

@@ -10,6 +10,7 @@ from fastapi.openapi.models import OpenAPI
 
 from api import problems
 from api.app import create_app
+from octet.wire import JobCreate
 
 if TYPE_CHECKING:
     from store.settings import Settings
@@ -52,3 +53,10 @@ def test_no_two_operations_have_one_id(operations: list[tuple[str, dict[str, Any
     ids = [operation["operationId"] for _, operation in operations]
 
     assert len(ids) == len(set(ids))
+
+
+def test_its_examples_are_valid(document: dict[str, Any]) -> None:
+    body = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
+
+    for example in body["examples"].values():
+        JobCreate.model_validate(example["value"])
