@@ -72,14 +72,13 @@ class Part:
         elif now >= self._again_at:
             self.start()
 
-    def ask_to_stop(self) -> None:
-        """Let it end in good order."""
+    def stop(self) -> None:
+        """Ask it to end in good order; `join` waits for that."""
         if self._process is not None:
             self._process.terminate()
 
-    def stop(self) -> None:
+    def join(self) -> None:
         """Wait for its end, and see to it if it does not come."""
-        self.ask_to_stop()
         if self._process is None:
             return
         try:

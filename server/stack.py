@@ -99,7 +99,7 @@ def _free_port(host: str, port: int) -> int:
             return int(probe.getsockname()[1])
     except OSError as error:
         raise AddressInUseError(
-            f"The service cannot listen on {host}, port {port}: {error.strerror}.",
+            f"The service cannot listen on {host}, port {port}: {os.strerror(error.errno or 0)}.",
             hint="Choose another one with --port; 0 takes any that is free.",
         ) from None
 
@@ -155,6 +155,6 @@ def _greet(console: Console, url: str, key: str | None, data_dir: Path) -> None:
 def _stop(parts: Sequence[Part], console: Console) -> None:
     console.print("Stopping …")
     for part in parts:
-        part.ask_to_stop()
-    for part in parts:
         part.stop()
+    for part in parts:
+        part.join()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -48,6 +49,7 @@ def main(descriptor: int) -> None:
     say(Ready(engines=[name for name in torch.backends.quantized.supported_engines if name != "none"]))
     line = channel.makefile("rb").readline()
     if not line:
+        _remove_scratch()
         return
     threading.Thread(target=_die_with_runner, args=(channel,), daemon=True).start()
     assignment = Assignment.model_validate_json(line)
@@ -64,7 +66,13 @@ def main(descriptor: int) -> None:
 def _die_with_runner(channel: socket.socket) -> None:
     # Portable, and tied to the runner's process; PR_SET_PDEATHSIG is tied to the thread that started us.
     channel.recv(1)
+    _remove_scratch()
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _remove_scratch() -> None:
+    """What the runner does, if it is there to do it."""
+    shutil.rmtree(Path.cwd(), ignore_errors=True)
 
 
 def _limit(limits: Limits) -> None:

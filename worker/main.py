@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
@@ -19,9 +19,9 @@ from worker.runner import Runner
 from worker.spares import Spares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from store.settings import Settings
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger()
 
@@ -38,6 +38,7 @@ def run(settings: Settings) -> int:
     spares = Spares(settings.worker_slots, threads=threads(settings))
     runner = Runner(database, settings, spares, worker_id)
     reconciler = Reconciler(database, hints, settings, spares=spares, runner=runner, worker_id=worker_id)
+    _stop_on_signals(runner)
     reconciler.start()
     _log.info("worker starts", worker_id=str(worker_id), slots=settings.worker_slots)
     try:
@@ -66,15 +67,16 @@ def _consume(settings: Settings, runner: Runner) -> int:
         without_mingle=True,
         without_heartbeat=True,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop(runner))
     controller.start()
     return controller.exitcode or 0
 
 
-def _stop(runner: Runner) -> Callable[..., Any]:
-    def handler(*_: object) -> None:
+def _stop_on_signals(runner: Runner) -> None:
+    def stop(*_: object) -> None:
+        for number in _STOP_SIGNALS:  # once is enough, and a second one must not interrupt the first
+            signal.signal(number, signal.SIG_IGN)
         state.should_stop = 0  # the exit status; Celery's loop looks at it at least once a second
         runner.stop()
 
-    return handler
+    for number in _STOP_SIGNALS:
+        signal.signal(number, stop)

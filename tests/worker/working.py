@@ -118,7 +118,8 @@ class WorkerProcess:
         with log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "server", "worker"],
-                env=environment(**{f"OCTET_{name}": value for name, value in values.items()}),
+                # Its own temporary directory: its jobs wait for no one else on this machine to measure.
+                env=environment(TMPDIR=str(log.parent), **{f"OCTET_{name}": value for name, value in values.items()}),
                 stdout=out,
                 stderr=out,
             )

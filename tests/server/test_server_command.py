@@ -1,0 +1,104 @@
+"""The commands of `octet-server` that are over in a moment."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner
+
+from server.cli import app
+from store import keys, workers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+    from store.database import Database
+    from store.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("OCTET_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def in_environment(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    monkeypatch.setenv("OCTET_DATABASE_URL", settings.database_url)
+    monkeypatch.setenv("OCTET_REDIS_URL", settings.redis_url)
+
+
+def octet_server(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.usefixtures("in_environment")
+def test_a_key_is_made_listed_and_revoked(database: Database) -> None:
+    plaintext = octet_server("keys", "create", "ci").stdout.strip()
+    with database.begin() as session:
+        assert keys.verify(session, plaintext) is not None
+    listed = octet_server("keys", "list").stdout
+    assert "ci" in listed
+    assert plaintext not in listed
+    revoked = octet_server("keys", "revoke", plaintext[:12])
+    assert revoked.exit_code == 0
+    with database.begin() as session:
+        assert keys.verify(session, plaintext) is None
+
+
+@pytest.mark.usefixtures("in_environment", "database")
+def test_revoking_a_key_that_is_not_there_says_so() -> None:
+    result = octet_server("keys", "revoke", "octet_nothing")
+    assert result.exit_code == 1
+    assert "There is no valid key 'octet_nothing'." in result.stderr
+    assert "hint:" in result.stderr
+
+
+def test_keys_of_a_service_that_does_not_run_cannot_be_had(tmp_path: Path) -> None:
+    result = octet_server("keys", "list", "--data-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"Nothing runs on {tmp_path}" in result.stderr
+
+
+def test_keys_are_found_through_the_data_directory_of_a_running_service(
+    tmp_path: Path, database: Database, settings: Settings
+) -> None:
+    (tmp_path / "database-url").write_text(settings.database_url + "\n")
+    plaintext = octet_server("keys", "create", "me", "--data-dir", str(tmp_path)).stdout.strip()
+    with database.begin() as session:
+        assert keys.verify(session, plaintext) is not None
+
+
+def test_a_worker_without_settings_says_which_are_missing() -> None:
+    result = octet_server("healthy")
+    assert result.exit_code == 1
+    assert "OCTET_DATABASE_URL" in result.stderr
+    assert "OCTET_REDIS_URL" in result.stderr
+
+
+def test_a_database_that_does_not_answer_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCTET_DATABASE_URL", "postgresql://octet@127.0.0.1:1/octet")
+    result = octet_server("keys", "list")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: The database does not answer")
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.usefixtures("in_environment")
+def test_a_host_is_healthy_while_its_worker_is_heard_of(database: Database) -> None:
+    assert octet_server("healthy").exit_code == 1
+    with database.begin() as session:
+        workers.register(session, uuid4(), host=socket.gethostname(), pid=1, version="0", slots=1, engines=())
+    assert octet_server("healthy").exit_code == 0
+
+
+@pytest.mark.usefixtures("in_environment", "database")
+def test_migrating_what_is_migrated_changes_nothing() -> None:
+    assert octet_server("migrate").exit_code == 0
