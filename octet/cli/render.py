@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from math import floor, log10
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from octet.report import GateResult, Latency, Report
     from octet.spec import ProgramSpec, TensorSpec
@@ -63,20 +64,20 @@ def reports(rows: Iterable[tuple[str, Report]], *, first: str = "method") -> Ren
         first: What the names are.
     """
     named = list(rows)
-    table = _table(first, "engine", "accuracy", "size", "latency", "ratio>", "SQNR>", "verdict")
+    table = _table(first, "engine", "accuracy", "size", "batch>", "latency, ms", "ratio", "SQNR>", "verdict")
     for name, report in named:
         table.add_row(
             Text(name),
             report.engine.name,
             accuracy(report),
             _change(decimal(report.size.fp32), decimal(report.size.int8)),
+            _lines(str(latency.batch_size) for latency in report.latency),
             _lines(_latency(latency) for latency in report.latency),
             _lines(_ratio(latency) for latency in report.latency),
             _sqnr(report),
             _coloured(report.verdict),
         )
-    notes = [_note(name if len(named) > 1 else None, note) for name, report in named for note in _notes(report)]
-    return Group(table, *notes)
+    return Group(table, *_notes(named))
 
 
 def accuracy(report: Report) -> str:
@@ -144,25 +145,32 @@ def gate(result: GateResult) -> str:
     return f"{result.gate} is {result.limit:g}, measured {_number(result.measured)}"
 
 
-def _notes(report: Report) -> list[str]:
-    failed = [f"gate failed: {gate(result)}" for result in report.gates if result.passed is False]
-    machine = f"measured on {report.machine.cpu}, {_latency_terms(report.latency)}"
-    return [*failed, *report.warnings, machine]
+def _notes(named: Sequence[tuple[str, Report]]) -> list[Text]:
+    """What is to be known about the figures; what is true of all of them is said once."""
+    concerned: dict[str, list[str]] = {}
+    for name, report in named:
+        for remark in _remarks(report):
+            concerned.setdefault(remark, []).append(name)
+    return [
+        Text(remark if len(names) == len(named) else f"{', '.join(names)}: {remark}", style="dim")
+        for remark, names in concerned.items()
+    ]
 
 
-def _latency_terms(latencies: Sequence[Latency]) -> str:
-    if not latencies:
-        return "no latency"
-    return f"{latencies[0].threads} threads, fp32 {latencies[0].baseline}"
-
-
-def _note(name: str | None, note: str) -> Text:
-    return Text(f"{name}: {note}" if name else note, style="dim")
+def _remarks(report: Report) -> Iterator[str]:
+    yield from (f"gate failed: {gate(result)}" for result in report.gates if result.passed is False)
+    yield from report.warnings
+    timed = "".join(f", {latency.threads} threads, fp32 {latency.baseline}" for latency in report.latency[:1])
+    yield f"measured on {report.machine.cpu}{timed}"
 
 
 def _latency(latency: Latency) -> str:
-    times = _change(f"{latency.fp32.median:.3g}", f"{latency.int8.median:.3g}")
-    return f"{times} ms, batch {latency.batch_size}"
+    return _change(_time(latency.fp32.median), _time(latency.int8.median))
+
+
+def _time(milliseconds: float) -> str:
+    """Three digits that tell something."""
+    return f"{milliseconds:.{max(0, 2 - floor(log10(max(milliseconds, 0.01))))}f}"
 
 
 def _ratio(latency: Latency) -> str:

@@ -1,4 +1,4 @@
-"""The commands as a process runs them: standard output, standard error, exit status."""
+"""Commands on this machine: standard output, standard error, exit status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from octet.cli.app import app
 from octet.report import Report
 from octet.spec import ProgramSpec
 from octet.version import __version__
@@ -40,7 +42,13 @@ not_a_model = 3
 
 
 def octet(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own."""
     return subprocess.run([OCTET, *arguments], capture_output=True, text=True, check=False, timeout=120)
+
+
+def octet_here(*arguments: str | Path) -> Result:
+    """The command in this process, which has loaded torch already."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -78,14 +86,14 @@ def test_a_gate_that_fails_is_told_by_the_status_and_the_model_is_kept(
 def test_a_directory_with_something_in_it_is_refused_before_the_work(
     tiny_model: Path, recipe: Path, tmp_path: Path
 ) -> None:
-    done = octet("quantize", tiny_model, "--recipe", recipe, "--method", "dynamic", "-o", tmp_path)
-    assert done.returncode == 1
+    done = octet_here("quantize", tiny_model, "--recipe", recipe, "--method", "dynamic", "-o", tmp_path)
+    assert done.exit_code == 1
     assert done.stderr.startswith(f"error: There is something at {tmp_path} already.")
 
 
 def test_method_and_engine_go_before_the_recipe(tiny_model: Path, recipe: Path, tmp_path: Path) -> None:
     own = ("--method", "dynamic", "--engine", "onednn")
-    done = octet("quantize", tiny_model, "--recipe", recipe, *own, "-o", tmp_path / "out", "--json")
+    done = octet_here("quantize", tiny_model, "--recipe", recipe, *own, "-o", tmp_path / "out", "--json")
     asked = Report.model_validate_json(done.stdout).recipe
     assert (asked.method, asked.engine, asked.calibration.samples) == ("dynamic", "onednn", 8)
 
@@ -95,7 +103,7 @@ def test_a_model_is_described(tiny_model: Path) -> None:
     assert done.returncode == 0
     assert "float32 [batch, 4]" in done.stdout
     assert "Linear" in done.stdout
-    spec = ProgramSpec.model_validate_json(octet("inspect", tiny_model, "--json").stdout)
+    spec = ProgramSpec.model_validate_json(octet_here("inspect", tiny_model, "--json").stdout)
     assert spec.parameters == 67
 
 
@@ -121,10 +129,11 @@ def test_what_cannot_be_exported_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, example: str, sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     Path("mine.py").write_text(SCRIPT)
     Path("sibling.py").write_text("WORDS = 6")
-    done = octet("export", source, "--example", example, "-o", "mine.pt2")
-    assert done.returncode == 1
+    done = octet_here("export", source, "--example", example, "-o", "mine.pt2")
+    assert done.exit_code == 1
     assert done.stderr.splitlines()[0] == f"error: {sentence}"
     assert not Path("mine.pt2").exists()
 
@@ -147,7 +156,7 @@ def test_the_version_is_told() -> None:
     ],
 )
 def test_wrong_usage_has_a_status_of_its_own(arguments: Sequence[str]) -> None:
-    assert octet(*arguments).returncode == 2
+    assert octet_here(*arguments).exit_code == 2
 
 
 def test_a_service_that_is_not_there_is_told_in_a_line_and_a_hint() -> None:
@@ -162,12 +171,7 @@ def test_a_service_that_is_not_there_is_told_in_a_line_and_a_hint() -> None:
 
 def test_every_fault_of_a_recipe_is_listed_with_its_place(tiny_model: Path, recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(json.dumps({"metod": "static", "measure": {"seconds": -1}}))
-    done = octet("quantize", tiny_model, "--recipe", recipe, "-o", tmp_path / "out")
-    assert done.returncode == 1
+    done = octet_here("quantize", tiny_model, "--recipe", recipe, "-o", tmp_path / "out")
+    assert done.exit_code == 1
     assert "  at /metod: unknown key 'metod'. Did you mean 'method'?" in done.stderr.splitlines()
     assert "  at /measure/seconds: Input should be greater than 0." in done.stderr.splitlines()
-
-
-def test_no_command_but_those_that_need_it_loads_torch() -> None:
-    code = "import sys, octet.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console, RenderableType
+
+from octet.cli import render
+
+if TYPE_CHECKING:
+    from octet.report import Report
+
+
+def lines(rendered: RenderableType) -> list[str]:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(rendered)
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_a_report_is_a_row_and_its_remarks_follow(report: Report) -> None:
+    head, row, *remarks = lines(render.reports([("static", report)]))
+    assert head.split() == [
+        "method",
+        "engine",
+        "accuracy",
+        "size",
+        "batch",
+        "latency,",
+        "ms",
+        "ratio",
+        "SQNR",
+        "verdict",
+    ]
+    for cell in ("static", "97.00% → 95.00%", "4.0 kB → 1.0 kB", "1.00 → 0.500", " faster", "31.4 dB", "fails"):
+        assert cell in row
+    assert remarks == [
+        "gate failed: max_accuracy_drop is 0.01, measured 0.02",
+        "measured on a CPU, 2 threads, fp32 scripted, frozen",
+    ]
+
+
+def test_what_is_true_of_all_is_said_once(report: Report) -> None:
+    warned = report.model_copy(update={"warnings": ("The data are synthetic.",)})
+    remarks = lines(render.reports([("static", report), ("qat", warned)]))[3:]
+    assert remarks == [
+        "gate failed: max_accuracy_drop is 0.01, measured 0.02",
+        "measured on a CPU, 2 threads, fp32 scripted, frozen",
+        "qat: The data are synthetic.",
+    ]
+
+
+def test_without_labels_agreement_takes_the_place_of_accuracy(report: Report) -> None:
+    assert render.accuracy(report.model_copy(update={"accuracy": None})) == "98.00% agree"
+
+
+def test_a_latency_of_another_cpus_engine_is_marked(report: Report) -> None:
+    latency = report.latency[0].model_copy(update={"representative": False})
+    assert (
+        "not this CPU's engine"
+        in lines(render.reports([("static", report.model_copy(update={"latency": (latency,)}))]))[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "shown"), [(0.0042, "0.0042"), (0.12, "0.120"), (1.5, "1.50"), (27.54, "27.5"), (1234.5, "1234")]
+)
+def test_three_digits_of_a_latency_are_shown(report: Report, milliseconds: float, shown: str) -> None:
+    timing = report.latency[0].fp32.model_copy(update={"median": milliseconds})
+    latency = report.latency[0].model_copy(update={"fp32": timing})
+    row = lines(render.reports([("static", report.model_copy(update={"latency": (latency,)}))]))[1]
+    assert f" {shown} → 0.500" in row
