@@ -20,7 +20,7 @@ from octet.client.errors import (
 from octet.client.outage import Outage
 from octet.client.transport import Transport, decode, read
 from octet.report import Report
-from octet.wire import FINISHED, Artifact, Event, Job
+from octet.wire import Artifact, Event, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -88,6 +88,8 @@ class JobHandle:
             try:
                 response = self._poll(etag, max(left, 0.0))
             except ServiceUnreachableError as error:
+                if etag is None:  # it was not there to begin with
+                    raise
                 outage.bear(error)
                 continue
             outage.over()
@@ -97,8 +99,8 @@ class JobHandle:
 
     def _poll(self, etag: str | None, seconds: float) -> httpx.Response:
         """The first answer is given at once; further ones when the job has changed, or unchanged after `seconds`."""
-        headers = {"If-None-Match": etag, "Prefer": f"wait={max(1, math.ceil(seconds))}"} if etag else {}
-        return self._transport.send("GET", self._path, headers=headers, seconds=seconds)
+        known = {} if etag is None else {"If-None-Match": etag, "Prefer": f"wait={max(1, math.ceil(seconds))}"}
+        return self._transport.send("GET", self._path, headers=known, seconds=seconds)
 
     def events(self, after: int | None = None) -> Iterator[Event]:
         """What happened to the job, from the beginning, then as it happens, until it has finished.
@@ -106,23 +108,25 @@ class JobHandle:
         Args:
             after: Leave out the events up to this id.
         """
+        self.refresh()  # a service that is not there to begin with is not waited for
         outage = Outage(self._transport.patience)
         while True:
-            headers = {} if after is None else {"Last-Event-ID": str(after)}
             try:
-                for message in self._transport.server_sent_events(f"{self._path}/events", headers):
+                for event in self._stream(after):
                     outage.over()
-                    if not message.data:
-                        continue
-                    event = decode(Event, message.data)
                     after = event.id
                     yield event
-                    if event.state in FINISHED:
-                        return
-                if self.refresh().finished:  # it ended before what was asked for
+                if self.refresh().finished:
                     return
             except ServiceUnreachableError as error:
                 outage.bear(error)
+
+    def _stream(self, after: int | None) -> Iterator[Event]:
+        """What one connection gives."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        for message in self._transport.server_sent_events(f"{self._path}/events", headers):
+            if message.data:
+                yield decode(Event, message.data)
 
     def cancel(self) -> Job:
         """Cancel the job, and return it: `cancelled` if it was waiting, `cancelling` if a worker has to be told.

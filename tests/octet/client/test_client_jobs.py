@@ -120,6 +120,14 @@ def test_waiting_outlives_a_restart_of_the_service(
     restarting.join()
 
 
+def test_a_service_that_is_not_there_to_begin_with_is_not_waited_for(service: LiveService, job: JobHandle) -> None:
+    service.stop()
+    with pytest.raises(ServiceUnreachableError):
+        job.wait()
+    with pytest.raises(ServiceUnreachableError):
+        next(job.events())
+
+
 def test_a_job_that_does_not_exist_is_reported(client: Client) -> None:
     with pytest.raises(ServiceError) as caught:
         client.job(uuid4()).wait()
