@@ -6,8 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from api import present
+from octet.data.fit import check_dataset
 from octet.errors import FieldError, InvalidDatasetError
-from octet.fit import check_dataset
 from octet.spec import DatasetSpec, ProgramSpec
 from store import jobs, uploads
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from api.service import Service
     from octet import wire
-    from octet.fit import Role
+    from octet.data.fit import Role
     from store.database import Session
     from store.tables import ApiKey
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from octet.dataset import Dataset, read_dataset
+from octet.data.dataset import Dataset, read_dataset
 from octet.errors import MissingDependencyError, OctetError
 from octet.program import Program, load
 from octet.progress import Progress

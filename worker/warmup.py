@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import fx, nn
 
+from octet.data.samples import Samples
 from octet.quantization import quantize_module, use_engine
 from octet.recipe import Recipe
-from octet.samples import Samples
 
 
 def warm_up() -> None:

@@ -11,7 +11,7 @@ from api import content, present, problems, uploads
 from api.routes.lists import After, Limit
 from api.service import Parts, Transaction
 from octet import wire
-from octet.dataset import refuse_foreign
+from octet.data.dataset import refuse_foreign
 from store import uploads as stored
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], responses=problems.documented("unauthorized"))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
-    from octet.samples import Samples
+    from octet.data.samples import Samples
 
 MOST_SAMPLES = 32
 BATCH_SIZE = 8

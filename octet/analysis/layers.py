@@ -12,9 +12,9 @@ from octet.report import LayerFacts
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
+    from octet.data.samples import Samples
     from octet.quantization import Quantized
     from octet.recipe import Recipe
-    from octet.samples import Samples
     from octet.spec import Layer, ProgramSpec
 
 

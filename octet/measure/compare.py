@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from octet.samples import Samples
+    from octet.data.samples import Samples
 
 BATCH_BYTES = 64 * 2**20
 """Most input bytes run at once."""

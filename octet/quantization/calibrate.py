@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch.fx import GraphModule
 
-    from octet.samples import Samples
+    from octet.data.samples import Samples
 
 
 def calibrate(observed: GraphModule, samples: Samples, batch_size: int, on_step: Callable[[int, int], None]) -> None:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
+    from octet.data.samples import Samples
     from octet.progress import Stage
     from octet.recipe import Recipe
     from octet.report import Epoch
-    from octet.samples import Samples
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
+    from octet.data.samples import Batch, Samples
     from octet.recipe import Training
-    from octet.samples import Batch, Samples
 
 SETTLE_AFTER = 0.5
 """Share of the steps after which ranges stay as they are, so that the weights meet those they are converted with."""

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import fx
 
+from octet.data.samples import Samples
 from octet.measure import Noise
 from octet.quantization import Quantized, executed_method, quantize_module, use_engine
 from octet.recipe import Recipe
-from octet.samples import Samples
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

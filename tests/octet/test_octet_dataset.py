@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 import octet
-from octet.dataset import Dataset, refuse_foreign
+from octet.data.dataset import Dataset, refuse_foreign
 from octet.errors import InvalidDatasetError
 from octet.spec import ProgramSpec, TensorSpec
 

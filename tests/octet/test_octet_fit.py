@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from octet.data.fit import check_dataset
 from octet.errors import FieldError, InvalidDatasetError
-from octet.fit import check_dataset
 from octet.recipe import Recipe, Training
 from octet.spec import ArraySpec, DatasetSpec, ProgramSpec, TensorSpec
 

@@ -15,8 +15,9 @@ from tiny_models import MODELS, inputs_of, make
 
 import octet
 from octet import artifact
+from octet.artifact import check
+from octet.artifact.manifest import Manifest
 from octet.errors import DestinationExistsError, InvalidDatasetError, InvalidModelError, VerificationFailedError
-from octet.manifest import Manifest
 from octet.pipeline import quantize
 from octet.recipe import Recipe
 from octet.report import Report
@@ -192,7 +193,7 @@ class TestArtifact:
     def test_a_failed_save_leaves_nothing_behind(
         self, result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(artifact, "VERIFY_TIMEOUT", 0.001)
+        monkeypatch.setattr(check, "VERIFY_TIMEOUT", 0.001)
         with pytest.raises(VerificationFailedError, match="within"):
             result.save(tmp_path / "artifact")
         assert list(tmp_path.iterdir()) == []

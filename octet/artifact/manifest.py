@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import hashlib
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from octet.recipe import Recipe
 from octet.spec import TensorSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class FileFacts(BaseModel):
@@ -36,3 +40,10 @@ class Manifest(BaseModel):
     outputs: tuple[TensorSpec, ...]
     recipe: Recipe
     files: dict[str, FileFacts] = Field(description="Every other file of the artifact, by name.")
+
+
+def facts_of(path: Path) -> FileFacts:
+    """What the manifest says of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileFacts(sha256=digest, size=path.stat().st_size)

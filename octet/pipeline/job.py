@@ -1,4 +1,4 @@
-"""A whole job as one function: a program and a recipe in, an int8 model and its report out."""
+"""The story of a job: data chosen, model quantized, everything measured, artifact saved and verified."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from octet import artifact, torchscript
 from octet.analysis import layer_facts
 from octet.engines import ENGINES
 from octet.errors import InvalidModelError
-from octet.gates import judge
-from octet.jobdata import JobData, choose_data
 from octet.measure import best_float_form, compare, machine_facts, measure_latency, missing_cpu_flags, threads_of
 from octet.measure.latency import threads
+from octet.pipeline.gates import judge
+from octet.pipeline.inputs import JobData, choose_data
+from octet.pipeline.stages import Stages
 from octet.progress import OnProgress, ignore
 from octet.quantization import Quantized, quantize_module, reduces_range, use_engine
 from octet.report import EngineFacts, ModelFacts, Report, Size
-from octet.stages import Stages
 from octet.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
-    from octet.dataset import Dataset
+    from octet.data.dataset import Dataset
     from octet.program import Program
     from octet.recipe import Recipe
     from octet.report import Accuracy, Fidelity, Latency, LayerFacts

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from octet.dataset import Dataset
+    from octet.data.dataset import Dataset
     from octet.spec import ProgramSpec, TensorSpec
 
 FREE_SIZE = 32

@@ -1,37 +1,20 @@
-"""The saved artifact: what is written, and the check that it can be used.
-
-| file | holds |
-|---|---|
-| `model.pt` | the int8 model as TorchScript; torch alone loads it |
-| `report.json` | what was done, and what it did |
-| `manifest.json` | what the artifact holds and needs: hashes, versions, engine, CPU features, shapes, recipe |
-| `sample.safetensors` | `input_0`, …, and the int8 model's `output_0`, … for them |
-| `load.py` | how to use it |
-"""
+"""Writes the files of an artifact; a directory appears whole or not at all."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from octet import torchscript
-from octet.errors import DestinationExistsError, VerificationFailedError
-from octet.manifest import FileFacts, Manifest
-from octet.report import Verification
+from octet.artifact.manifest import Manifest, facts_of
+from octet.errors import DestinationExistsError
 from octet.version import __version__
 
 if TYPE_CHECKING:
@@ -39,16 +22,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from octet.artifact.check import Check
     from octet.recipe import Recipe
     from octet.report import EngineFacts, Report
     from octet.spec import ProgramSpec, TensorSpec
 
 TOLERANCE = 1 / 127
 """One int8 step of the largest output: float parts added up in another order may round a value the other way."""
-VERIFY_TIMEOUT = 300.0
-"""Seconds that loading and running the sample may take."""
-_RELOAD = Path(__file__).with_name("reload.py")
-_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "LANG")
 
 _LOAD = '''\
 """Loads the int8 model and runs it once. Needs torch {torch} and nothing else."""
@@ -149,73 +129,9 @@ def write_manifest(folder: Path, spec: ProgramSpec, recipe: Recipe, engine: Engi
         inputs=spec.inputs,
         outputs=spec.outputs,
         recipe=recipe,
-        files={path.name: _facts(path) for path in sorted(folder.iterdir())},
+        files={path.name: facts_of(path) for path in sorted(folder.iterdir())},
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Check:
-    """How a saved model is run again."""
-
-    engine: str
-    threads: int
-    tolerance: float
-
-    def run(self, folder: Path) -> Verification:
-        """Loads `folder` in a fresh process that has torch, the sample and no environment of ours, and compares.
-
-        Raises:
-            VerificationFailedError: If it does not load, does not run, or gives something else.
-        """
-        start = time.perf_counter()
-        command = [sys.executable, "-I", str(_RELOAD), str(folder.resolve()), self.engine, str(self.threads)]
-        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-        try:
-            process = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=VERIFY_TIMEOUT, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise VerificationFailedError(
-                f"The saved model did not load and run within {VERIFY_TIMEOUT:.0f} seconds."
-            ) from None
-        if process.returncode != 0:
-            said = (process.stderr.strip() or f"exit status {process.returncode}").splitlines()[-1]
-            raise VerificationFailedError(f"The saved model does not load and run in a fresh process: {said}")
-        difference = json.loads(process.stdout)["max_abs_difference"]
-        # Not `>`: whatever is not a number has to fail.
-        if not difference <= self.tolerance:
-            raise VerificationFailedError(
-                f"The saved model gives other outputs than before saving: they differ by {difference:.4g}, "
-                f"and {self.tolerance:.4g} is allowed."
-            )
-        return Verification(
-            max_abs_difference=difference, tolerance=self.tolerance, seconds=time.perf_counter() - start
-        )
-
-
-def verify(directory: str | Path) -> Verification:
-    """Checks a saved artifact: every file against the manifest, and the model against its sample.
-
-    Raises:
-        VerificationFailedError: If a file is missing or changed, or the model does not give the sample's outputs.
-    """
-    folder = Path(directory)
-    try:
-        manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise VerificationFailedError(f"{folder} has no manifest that can be read: {error}") from error
-    for name, facts in manifest.files.items():
-        path = folder / name
-        if not path.is_file() or _facts(path) != facts:
-            raise VerificationFailedError(f"{name} is missing, or not the file that was saved.")
-    return Check(manifest.engine, manifest.threads, manifest.tolerance).run(folder)
-
-
-def _facts(path: Path) -> FileFacts:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileFacts(sha256=digest, size=path.stat().st_size)
 
 
 def _zeros(spec: TensorSpec, sample: Tensor) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octet.data.fit import CASTS, TARGETS, check_dataset, match_inputs
 from octet.errors import InvalidDatasetError
-from octet.fit import CASTS, TARGETS, check_dataset, match_inputs
 from octet.spec import ArraySpec, DatasetSpec, ProgramSpec
 
 if TYPE_CHECKING:

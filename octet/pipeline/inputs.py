@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from octet.data.fit import NEEDED_TARGET, Role, check_dataset
+from octet.data.samples import Samples, from_dataset, synthetic
 from octet.errors import InvalidDatasetError
-from octet.fit import NEEDED_TARGET, Role, check_dataset
 from octet.report import DataFacts
-from octet.samples import Samples, from_dataset, synthetic
 
 if TYPE_CHECKING:
-    from octet.dataset import Dataset
+    from octet.data.dataset import Dataset
     from octet.recipe import Recipe
     from octet.spec import ProgramSpec
 

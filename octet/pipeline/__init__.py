@@ -1,0 +1,5 @@
+"""A whole job as one function: a program and a recipe in, an int8 model and its report out."""
+
+from octet.pipeline.job import Result, quantize
+
+__all__ = ["Result", "quantize"]
