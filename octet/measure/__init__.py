@@ -2,6 +2,7 @@
 
 from octet.measure.compare import Comparison, compare
 from octet.measure.latency import Baseline, best_float_form, measure_latency
+from octet.measure.lock import measuring_alone
 from octet.measure.machine import machine_facts, missing_cpu_flags, threads_of
 from octet.measure.noise import Noise
 
@@ -13,6 +14,7 @@ __all__ = [
     "compare",
     "machine_facts",
     "measure_latency",
+    "measuring_alone",
     "missing_cpu_flags",
     "threads_of",
 ]

@@ -1,4 +1,4 @@
-"""Latency of fp32 and int8, side by side."""
+"""Latency of fp32 and int8, side by side. Its caller sees to it that nobody else measures: `measuring_alone`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from octet import torchscript
-from octet.measure.lock import measuring_alone
 from octet.report import Latency, Timing
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def best_float_form(module: GraphModule, inputs: tuple[Tensor, ...], thread_coun
 
     A speed-up against plain eager code would flatter: scripting and freezing alone make small models faster.
     """
-    with torch.inference_mode(), threads(thread_count), measuring_alone():
+    with torch.inference_mode(), threads(thread_count):
         forms = list(_forms(module, inputs))
         for form in forms:
             _call(form.model, inputs, WARM_UP_ROUNDS)
@@ -89,7 +88,7 @@ def measure_latency(
     `faster` or `slower` only if nine rounds of ten say so.
     """
     models = (baseline.model, int8)
-    with torch.inference_mode(), threads(thread_count), measuring_alone():
+    with torch.inference_mode(), threads(thread_count):
         for model in models:
             _call(model, inputs, WARM_UP_ROUNDS)
         taken = np.array(list(_rounds(models, inputs, seconds))) * 1e3

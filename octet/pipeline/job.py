@@ -13,7 +13,15 @@ from octet import artifact, torchscript
 from octet.analysis import layer_facts
 from octet.engines import ENGINES
 from octet.errors import InvalidModelError
-from octet.measure import best_float_form, compare, machine_facts, measure_latency, missing_cpu_flags, threads_of
+from octet.measure import (
+    best_float_form,
+    compare,
+    machine_facts,
+    measure_latency,
+    measuring_alone,
+    missing_cpu_flags,
+    threads_of,
+)
 from octet.measure.latency import threads
 from octet.pipeline.gates import judge
 from octet.pipeline.inputs import JobData, choose_data
@@ -199,24 +207,25 @@ def _layers(job: _Job, quantized: Quantized) -> tuple[LayerFacts, ...]:
 
 def _latency(job: _Job, quantized: Quantized) -> tuple[Latency, ...]:
     """One figure for each batch size of the recipe, or for the only one that the model takes."""
-    samples, recipe = job.data.evaluation, job.recipe
-    thread_count = threads_of(recipe.measure)
-    sizes = (samples.fixed_batch,) if samples.fixed_batch else recipe.measure.batch_sizes
-    figures = []
-    for place, size in enumerate(sizes):
-        job.stages.at("measure", 0.5 + 0.5 * place / len(sizes), f"timing batches of {size}")
-        inputs = samples.tiled(size)
-        figures.append(
-            measure_latency(
-                best_float_form(job.module, inputs, thread_count),
-                quantized.scripted,
-                inputs,
-                thread_count=thread_count,
-                seconds=recipe.measure.seconds,
-                representative=_representative(recipe),
-            )
+    fixed = job.data.evaluation.fixed_batch
+    sizes = (fixed,) if fixed else job.recipe.measure.batch_sizes
+    return tuple(_latency_at(size, 0.5 + 0.5 * place / len(sizes), job, quantized) for place, size in enumerate(sizes))
+
+
+def _latency_at(size: int, share: float, job: _Job, quantized: Quantized) -> Latency:
+    """The figure for batches of `size`; `share` of the stage is done before it."""
+    inputs, thread_count = job.data.evaluation.tiled(size), threads_of(job.recipe.measure)
+    job.stages.at("measure", share, f"about to time batches of {size}")
+    with measuring_alone(on_wait=lambda: job.stages.say("waiting for another measurement on this machine")):
+        job.stages.say(f"timing batches of {size}")
+        return measure_latency(
+            best_float_form(job.module, inputs, thread_count),
+            quantized.scripted,
+            inputs,
+            thread_count=thread_count,
+            seconds=job.recipe.measure.seconds,
+            representative=_representative(job.recipe),
         )
-    return tuple(figures)
 
 
 def _size(job: _Job, quantized: Quantized) -> Size:

@@ -53,6 +53,11 @@ class Stages:
         self._fraction = fraction
         self.on_progress(Progress(stage=stage, fraction=fraction, message=message))
 
+    def say(self, message: str) -> None:
+        """Says what is being done now, no further than before."""
+        if self._stage is not None:
+            self.on_progress(Progress(stage=self._stage, fraction=self._fraction, message=message))
+
     def stop(self) -> None:
         """Ends the last stage's clock."""
         self._clock(None)

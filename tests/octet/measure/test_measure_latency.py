@@ -80,22 +80,23 @@ def test_the_baseline_is_one_of_the_forms_torch_offers() -> None:
         assert torch.allclose(baseline.model(torch.ones(2, 8)), model(torch.ones(2, 8)), atol=1e-6)
 
 
-def _measure_until_killed(measuring: Event) -> None:
-    with measuring_alone():
+def _measure_until_killed(measuring: Event, waiting: Event) -> None:
+    with measuring_alone(waiting.set):
         measuring.set()
         signal.pause()
 
 
 def test_two_processes_never_measure_at_once_and_a_killed_one_holds_nobody_up() -> None:
     context = multiprocessing.get_context("spawn")
-    events = [context.Event() for _ in range(2)]
-    first, second = (context.Process(target=_measure_until_killed, args=(event,)) for event in events)
+    events = [(context.Event(), context.Event()) for _ in range(2)]
+    first, second = (context.Process(target=_measure_until_killed, args=pair) for pair in events)
     first.start()
-    assert events[0].wait(60)
+    assert events[0][0].wait(60)
     second.start()
-    assert not events[1].wait(0.3)
+    assert events[1][1].wait(60)  # it says that it waits
+    assert not events[1][0].is_set()
     first.kill()
-    assert events[1].wait(60)
+    assert events[1][0].wait(60)
     second.kill()
     for process in (first, second):
         process.join()
