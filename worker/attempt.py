@@ -80,27 +80,17 @@ class Attempt:
             on_measured: Called when nothing is timed any more; maybe more than once, maybe never.
         """
         with Lease(self._database, self._settings, self._job.id, self._job.attempt, self._alarm) as lease:
-            end = self._end(on_measured)
-            self._child.kill()  # before anyone else may take the job
+            try:
+                end = self._work(on_measured)
+            except Exception as reason:  # noqa: BLE001 - whatever it is, the job's owner is told in words
+                self._child.kill()  # before anyone else may take the job
+                end = self._early_end(reason)
         try:
             recorded = self._record(end, until=lease.until)
         except Exception as error:  # noqa: BLE001 - a job must not stay unfinished because of what it handed in
             recorded = self._record(end := _failed(_in_words(error)), until=lease.until)
         _log.info("attempt ended", end=end.word, recorded=recorded)
         return end
-
-    def _end(self, on_measured: Callable[[], None]) -> End:
-        try:
-            return self._work(on_measured)
-        except Interrupted as interruption:
-            return _INTERRUPTIONS[interruption.reason]
-        except (Crashed, OSError) as crash:
-            return self._crashed(str(crash))
-        except UNAVAILABLE as error:
-            _log.warning("the database went away before the job began", error=str(error))
-            return HANDED_BACK
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job's owner is told in words
-            return _failed(_in_words(error))
 
     def _work(self, on_measured: Callable[[], None]) -> End:
         assignment, model_sha256 = fetch(self._database, self._settings, self._job, self._child.scratch)
@@ -110,6 +100,17 @@ class Attempt:
         artifacts = collect(assignment.output, limit=artifact_bytes(self._settings))
         report = read_report(assignment.output, model_sha256=model_sha256)
         return End("succeeded", partial(leases.succeed, report=report, artifacts=artifacts))
+
+    def _early_end(self, reason: Exception) -> End:
+        match reason:
+            case Interrupted():
+                return _INTERRUPTIONS[reason.reason]
+            case Crashed() | OSError():
+                return self._crashed(str(reason))
+            case _ if isinstance(reason, UNAVAILABLE):
+                _log.warning("the database went away before the job began", error=str(reason))
+                return HANDED_BACK
+        return _failed(_in_words(reason))
 
     def _crashed(self, how: str) -> End:
         while_doing = f" while it was busy with the stage {self._reporter.stage}" if self._reporter.stage else ""
