@@ -152,7 +152,7 @@ def revoke(key: Annotated[str, typer.Argument(help="Its prefix, or its id.")], d
 
 def main() -> None:
     """Run the command that the arguments of this process name."""
-    app()
+    app(prog_name="octet-server")
 
 
 def _begin(with_parent: bool) -> Settings:
