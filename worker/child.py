@@ -46,8 +46,11 @@ def main(descriptor: int) -> None:
         say(Advanced(progress=progress))
 
     warm_up()
-    say(Ready(engines=[name for name in torch.backends.quantized.supported_engines if name != "none"]))
-    line = channel.makefile("rb").readline()
+    try:
+        say(Ready(engines=[name for name in torch.backends.quantized.supported_engines if name != "none"]))
+        line = channel.makefile("rb").readline()
+    except OSError:  # the runner went away while this process warmed up
+        line = b""
     if not line:
         _remove_scratch()
         return

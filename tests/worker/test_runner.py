@@ -93,10 +93,10 @@ def test_a_stopped_runner_begins_no_job_and_names_it_for_others(
     assert runner.handed_back == [job_id]
 
 
-def test_a_child_ends_when_its_channel_does() -> None:
+def test_a_child_ends_when_its_channel_does_and_leaves_nothing_behind() -> None:
     child = Child(threads=1)
     assert child.scratch.exists()
     child.channel.close()
     wait_until(lambda: child.process.poll() is not None)
-    child.close()
     assert not child.scratch.exists()
+    child.close()

@@ -130,18 +130,16 @@ def test_a_job_outlives_the_loss_of_every_connection_to_the_database(desk: Desk,
 
 
 def test_a_spare_that_died_is_replaced(desk: Desk, model: Path, worker: WorkerProcess) -> None:
-    wait_until(worker.children)
-    (spare,) = worker.children()
+    spare = worker.spare()
     spare.kill()
-    wait_until(lambda: any(child.pid != spare.pid for child in worker.children()))
+    wait_until(lambda: worker.spare().pid != spare.pid)
     assert desk.until_finished(desk.submit(model, QUICK)).state == "succeeded"
 
 
 def test_a_spare_waits_before_there_is_a_job_and_sees_nothing_of_the_workers_environment(
     worker: WorkerProcess,
 ) -> None:
-    spare = wait_until(lambda: next(iter(worker.children()), None))
-    environment = wait_until(spare.environ)
+    environment = wait_until(worker.spare().environ)
     assert set(environment) == {
         "PATH", "LANG", "HOME", "TMPDIR", "PYTHONPATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
     }  # fmt: skip

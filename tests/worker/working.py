@@ -132,6 +132,15 @@ class WorkerProcess:
         """The process that does a job: the one whose scratch directory has a model in it."""
         return next(child for child in self.children() if Path(child.cwd(), "model.pt2").exists())
 
+    def spare(self) -> psutil.Process:
+        """The process that waits for a job, once the last job's are gone."""
+
+        def lone_child() -> psutil.Process | None:
+            children = self.children()
+            return children[0] if len(children) == 1 else None
+
+        return wait_until(lone_child)
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
