@@ -24,6 +24,7 @@ COPY api api
 COPY worker worker
 COPY server server
 COPY migrations migrations
+COPY alembic.ini ./
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/srv/octet \
     PYTHONUNBUFFERED=1 \
