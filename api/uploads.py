@@ -1,7 +1,8 @@
 """Taking in a file: from the body to a temporary file, checked on the way, read, and only then stored.
 
 A model or a dataset may be larger than memory, so nothing here holds more of it than a block, and whatever goes wrong,
-including a caller that hangs up, the temporary file is gone and the tables are as they were.
+including a caller that hangs up, the temporary file is gone and the tables are as they were. That file has no name, so
+that not even a killed process leaves it behind.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Query
@@ -71,7 +72,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Spooled:
-    """A body that has arrived in full."""
+    """A body that has arrived in full. Its path leads to it only from within this process."""
 
     path: Path
     sha256: str
@@ -107,7 +108,7 @@ async def _spool(request: Request, directory: Path | None, reader: Reader, name:
     form = FileForm(content_type) if content_type.startswith("multipart/form-data") else None
     body = _body(request)
     digest, size = hashlib.sha256(), 0
-    with NamedTemporaryFile(dir=directory, prefix="octet-upload-") as file:
+    with TemporaryFile(dir=directory) as file:
 
         def keep(block: bytes) -> None:
             digest.update(block)
@@ -123,7 +124,7 @@ async def _spool(request: Request, directory: Path | None, reader: Reader, name:
         file.flush()
         asked = name or (form and (form.fields.get("name") or form.file_name)) or ""
         label = "".join(filter(str.isprintable, asked))[:_MAX_NAME] or digest.hexdigest()[:12]
-        yield Spooled(Path(file.name), digest.hexdigest(), size, label)
+        yield Spooled(Path(f"/dev/fd/{file.fileno()}"), digest.hexdigest(), size, label)
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
@@ -147,7 +148,7 @@ async def _blocks(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _store(service: Service, reader: Reader, spooled: Spooled) -> tuple[Row, bool]:
-    """Reads the file in one transaction's absence: a large model takes seconds, and a connection is worth more."""
+    """The file is read while no transaction is open: a large model takes seconds, and a connection is worth more."""
     with service.database.begin() as session:
         known = uploads.find_by_content(session, reader.kind, spooled.sha256)
     if known is not None:

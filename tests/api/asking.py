@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -15,7 +17,6 @@ from store.tables import Blob, Dataset, Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import httpx
 
@@ -45,6 +46,15 @@ def left_behind(database: Database, spool: Path) -> list[str]:
             if session.scalar(select(func.count()).select_from(table))
         ]
     return tables + [path.name for path in spool.iterdir()]
+
+
+def spooling(pid: int, spool: Path) -> bool:
+    """Whether a process is taking in an upload: it holds a file open that is, or was, in `spool`."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            if link.readlink().is_relative_to(spool):
+                return True
+    return False
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psutil
 import uvicorn
 from asking import until
+
+from server.part import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
+
+    from store.settings import Settings
 
 
 @contextmanager
@@ -28,3 +35,28 @@ def serve(app: FastAPI) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def serve_in_a_process(settings: Settings, **more: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """`octet-server api` on a free port; its URL, and the process."""
+    urls = {"OCTET_DATABASE_URL": settings.database_url, "OCTET_REDIS_URL": settings.redis_url}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server", "api"],
+        env=environment(OCTET_PORT="0", **urls, **more),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    listening: list[int] = []
+
+    def listens() -> bool:
+        found = psutil.Process(process.pid).net_connections("tcp4")
+        listening[:] = [each.laddr.port for each in found if each.status == psutil.CONN_LISTEN]
+        return bool(listening)
+
+    try:
+        until(listens)
+        yield f"http://127.0.0.1:{listening[0]}", process
+    finally:
+        process.terminate()
+        process.wait()

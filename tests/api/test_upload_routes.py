@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
-from asking import connection, left_behind, problem, until, upload_head
+from asking import connection, left_behind, problem, spooling, until, upload_head
+from serving import serve_in_a_process
 from sqlalchemy import func, select
 
 from store.tables import Blob
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
     from store.database import Database
+    from store.settings import Settings
 
 
 def test_a_model_is_stored_and_described(api: httpx.Client, model_file: bytes) -> None:
@@ -110,10 +113,22 @@ def test_a_caller_that_hangs_up_leaves_nothing(
 ) -> None:
     with connection(url) as caller:
         caller.sendall(upload_head(key, 10**6) + model_file)
-        until(lambda: any(spool.iterdir()))
+        until(lambda: spooling(os.getpid(), spool))
 
-    until(lambda: not any(spool.iterdir()))
+    until(lambda: not spooling(os.getpid(), spool))
     assert left_behind(database, spool) == []
+
+
+def test_an_api_that_is_killed_leaves_nothing(settings: Settings, key: str, model_file: bytes, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    with serve_in_a_process(settings, OCTET_SPOOL_DIR=str(spool)) as (url, process), connection(url) as caller:
+        caller.sendall(upload_head(key, 10**6) + model_file)
+        until(lambda: spooling(process.pid, spool))
+        process.kill()
+        process.wait()
+
+    assert not any(spool.iterdir())
 
 
 def test_an_announced_body_over_the_limit_is_refused_at_once(url: str, key: str) -> None:
