@@ -29,7 +29,7 @@ def activation_noise(fp32: GraphModule, int8: GraphModule, names: set[str], samp
         samples: What both are run on.
     """
     noise: dict[str, Noise] = defaultdict(Noise)
-    shared = names & set(dict(fp32.named_modules())) & set(dict(int8.named_modules()))
+    shared = names.intersection(*(dict(model.named_modules(remove_duplicate=False)) for model in (fp32, int8)))
     for batch in samples.take(slice(0, MOST_SAMPLES)).batches(BATCH_SIZE):
         wanted, got = (_outputs(model, shared, batch.inputs) for model in (fp32, int8))
         for name in shared:

@@ -34,7 +34,7 @@ def layer_facts(spec: ProgramSpec, quantized: Quantized, recipe: Recipe, samples
 
 
 def _facts(layer: Layer, home: str, quantized: Quantized, recipe: Recipe, noise: dict[str, Noise]) -> LayerFacts:
-    int8 = dict(quantized.int8.named_modules()).get(home)
+    int8 = dict(quantized.int8.named_modules(remove_duplicate=False)).get(home)
     executed = executed_method(int8) if int8 is not None else "float"
     planned = quantized.plan.layers.get(home)
     return LayerFacts(

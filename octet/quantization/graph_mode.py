@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch.ao.quantization import QConfigMapping
     from torch.ao.quantization.backend_config import BackendConfig
     from torch.fx import GraphModule, Node
+    from torch.nn import Module
 
     from octet.recipe import Recipe
 
@@ -63,23 +64,28 @@ def _protect_addends(int8: GraphModule) -> None:
     oneDNN's kernel adds into the addend's own memory. In a graph where the addend has another reader, or shares its
     memory with a tensor that does, that reader would get the sum instead (torch 2.13, `qconv.cpp`: "sum" post-op).
     """
-    modules = dict(int8.named_modules())
     order = {node: position for position, node in enumerate(int8.graph.nodes)}
     for node in list(int8.graph.nodes):
-        if node.op != "call_module" or not isinstance(modules[node.target], (ConvAdd2d, ConvAddReLU2d)):
+        if node.op != "call_module" or not isinstance(_called(node), (ConvAdd2d, ConvAddReLU2d)):
             continue
         addend = node.args[1]
-        if addend is node.args[0] or not _owns_memory(addend, modules) or _read_after(addend, node, order):
+        if addend is node.args[0] or not _owns_memory(addend) or _read_after(addend, node, order):
             with int8.graph.inserting_before(node):
                 own = int8.graph.call_method("clone", (addend,))
             node.update_arg(1, own)
     int8.recompile()
 
 
-def _owns_memory(node: Node, modules: dict[str, Any]) -> bool:
+def _called(node: Node) -> Module:
+    """The module that `node` calls."""
+    # Not by named_modules(), which leaves out further names of a module: FX gives a shared ReLU one more.
+    return node.graph.owning_module.get_submodule(str(node.target))
+
+
+def _owns_memory(node: Node) -> bool:
     """Whether the output of `node` is certainly a new tensor, not a view of its input."""
     if node.op == "call_module":
-        return type(modules[str(node.target)]).__module__.startswith("torch.ao.nn")
+        return type(_called(node)).__module__.startswith("torch.ao.nn")
     return node.target is torch.quantize_per_tensor or str(node.target).startswith("quantized.")
 
 

@@ -8,6 +8,7 @@ from quantizing import methods_of, quantized, recipe_of, sqnr_of
 from torch import Tensor, nn
 from torch.nn import functional
 
+from octet.engines import ENGINE_NAMES
 from octet.errors import QuantizationFailedError
 
 
@@ -60,6 +61,19 @@ class SharedLayer(nn.Module):
         return torch.add(self.relu(self.fc(x)), self.fc(x * 4))
 
 
+class SharedActivation(nn.Module):
+    """ResNet's block: one ReLU module, after a convolution and after the sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.bn, self.relu, self.fc = nn.BatchNorm2d(3), nn.ReLU(), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(self.relu(self.bn(self.conv1(x))))
+        return self.fc(self.relu(torch.add(y, x)).mean((2, 3)))
+
+
 class ReadAddend(nn.Module):
     """The addend of conv + add is read again later; oneDNN's fused kernel overwrites it."""
 
@@ -103,6 +117,15 @@ def test_a_layer_that_is_called_twice_is_right_in_both_places(method: str) -> No
     model, inputs, recipe = SharedLayer().eval(), torch.randn(32, 8), recipe_of(method, "onednn")
     result = quantized(model, recipe, inputs)
     assert sqnr_of(model, result, recipe, inputs) > 25
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+@pytest.mark.parametrize("method", ["dynamic", "static", "qat"])
+def test_an_activation_that_is_called_twice_is_no_obstacle(method: str, engine: str) -> None:
+    model, inputs, recipe = SharedActivation().eval(), torch.randn(16, 3, 8, 8), recipe_of(method, engine)
+    result = quantized(model, recipe, inputs)
+    assert methods_of(result)["fc"] != "float"
+    assert sqnr_of(model, result, recipe, inputs) > 20
 
 
 def test_a_rule_for_a_shared_layer_holds_for_all_its_calls() -> None:
