@@ -66,26 +66,26 @@ def _protect_addends(int8: GraphModule) -> None:
     """
     order = {node: position for position, node in enumerate(int8.graph.nodes)}
     for node in list(int8.graph.nodes):
-        if node.op != "call_module" or not isinstance(_called(node), (ConvAdd2d, ConvAddReLU2d)):
+        if not isinstance(_called(node, int8), (ConvAdd2d, ConvAddReLU2d)):
             continue
         addend = node.args[1]
-        if addend is node.args[0] or not _owns_memory(addend) or _read_after(addend, node, order):
+        if addend is node.args[0] or not _owns_memory(addend, int8) or _read_after(addend, node, order):
             with int8.graph.inserting_before(node):
                 own = int8.graph.call_method("clone", (addend,))
             node.update_arg(1, own)
     int8.recompile()
 
 
-def _called(node: Node) -> Module:
-    """The module that `node` calls."""
+def _called(node: Node, module: GraphModule) -> Module | None:
+    """The module that `node` calls, if it calls one."""
     # Not by named_modules(), which leaves out further names of a module: FX gives a shared ReLU one more.
-    return node.graph.owning_module.get_submodule(str(node.target))
+    return module.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
-def _owns_memory(node: Node) -> bool:
+def _owns_memory(node: Node, module: GraphModule) -> bool:
     """Whether the output of `node` is certainly a new tensor, not a view of its input."""
     if node.op == "call_module":
-        return type(_called(node)).__module__.startswith("torch.ao.nn")
+        return type(_called(node, module)).__module__.startswith("torch.ao.nn")
     return node.target is torch.quantize_per_tensor or str(node.target).startswith("quantized.")
 
 
