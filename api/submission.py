@@ -48,13 +48,13 @@ def submit(service: Service, asked: wire.JobCreate, caller: ApiKey, idempotency_
 
 
 def check(session: Session, asked: wire.JobCreate) -> None:
-    """Compare the model, the recipe and the data with each other.
+    """Compare the model, the recipe and the data with each other. An error points at the field of the request.
 
     Raises:
         NotFoundError: If the model or a dataset does not exist; a subclass of it if it was deleted.
-        InvalidDatasetError: If data is missing or does not fit; `errors` points at what is wrong.
+        InvalidDatasetError: If data is missing or does not fit.
     """
-    program = ProgramSpec.model_validate(uploads.get(session, "model", asked.model).spec)
+    program = ProgramSpec.model_validate(uploads.get(session, "model", asked.model, field="model").spec)
     if asked.calibration is None and asked.recipe.needs_calibration and asked.recipe.calibration.source == "dataset":
         message = f"A {asked.recipe.method} recipe takes activation ranges from calibration data, and none was given."
         hint = "Give calibration data, or set calibration.source to synthetic, which the report flags."
@@ -62,5 +62,5 @@ def check(session: Session, asked: wire.JobCreate) -> None:
     roles: tuple[tuple[Role, UUID | None], ...] = (("calibration", asked.calibration), ("evaluation", asked.evaluation))
     for role, dataset_id in roles:
         if dataset_id is not None:
-            dataset = DatasetSpec.model_validate(uploads.get(session, "dataset", dataset_id).spec)
-            check_dataset(dataset, program, role, asked.recipe)
+            dataset = uploads.get(session, "dataset", dataset_id, field=role)
+            check_dataset(DatasetSpec.model_validate(dataset.spec), program, role, asked.recipe)

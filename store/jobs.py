@@ -39,24 +39,27 @@ def create(
     evaluation_id: UUID | None,
     recipe: dict[str, Any],
     name: str | None,
-    key_id: UUID | None,
+    key_id: UUID,
     idempotency_key: str | None,
     request_sha256: str,
 ) -> tuple[Job, bool]:
     """Queue a job. Its hint counts as published: the caller does so after the commit, or the reconciler later.
 
     Returns:
-        The job, and whether it is new: the same idempotency key again gives the job it gave before.
+        The job, and whether it is new: the same idempotency key again, from the same caller, gives the job it gave
+        before.
 
     Raises:
-        NotFoundError: If the model or a dataset does not exist; a subclass of it if it was deleted.
-        IdempotencyMismatchError: If the idempotency key was used for another request.
+        NotFoundError: If the model or a dataset does not exist; a subclass of it if it was deleted. It points at the
+            field of the request.
+        IdempotencyMismatchError: If the caller used the idempotency key for another request.
     """
-    if (known := _repeated(session, idempotency_key, request_sha256)) is not None:
+    if (known := _repeated(session, key_id, idempotency_key, request_sha256)) is not None:
         return known, False
-    uploads.hold(session, "model", model_id)
-    for dataset_id in sorted({dataset for dataset in (calibration_id, evaluation_id) if dataset is not None}):
-        uploads.hold(session, "dataset", dataset_id)
+    uploads.hold(session, "model", model_id, field="model")
+    for field, dataset_id in (("calibration", calibration_id), ("evaluation", evaluation_id)):
+        if dataset_id is not None:
+            uploads.hold(session, "dataset", dataset_id, field=field)
     values = {
         "model_id": model_id,
         "calibration_id": calibration_id,
@@ -68,10 +71,10 @@ def create(
         "request_sha256": request_sha256,
         "hinted_at": func.now(),
     }
-    inserted = insert(Job).values(values).on_conflict_do_nothing(index_elements=[Job.idempotency_key]).returning(Job)
-    job = session.scalar(inserted)
+    unique = [Job.key_id, Job.idempotency_key]
+    job = session.scalar(insert(Job).values(values).on_conflict_do_nothing(index_elements=unique).returning(Job))
     if job is None:  # the same key, at the same moment: its transaction has committed by now
-        known = _repeated(session, idempotency_key, request_sha256)
+        known = _repeated(session, key_id, idempotency_key, request_sha256)
         assert known is not None  # noqa: S101 - for mypy: only this key can conflict, and jobs are never deleted
         return known, False
     events.add(session, job, "state")
@@ -165,10 +168,10 @@ def _not_found(job_id: UUID) -> NotFoundError:
     return NotFoundError(f"There is no job {job_id}.")
 
 
-def _repeated(session: Session, idempotency_key: str | None, request_sha256: str) -> Job | None:
+def _repeated(session: Session, key_id: UUID, idempotency_key: str | None, request_sha256: str) -> Job | None:
     if idempotency_key is None:
         return None
-    job = session.scalar(select(Job).where(Job.idempotency_key == idempotency_key))
+    job = session.scalar(select(Job).where(Job.key_id == key_id, Job.idempotency_key == idempotency_key))
     if job is not None and job.request_sha256 != request_sha256:
         raise IdempotencyMismatchError(
             f"The idempotency key {idempotency_key!r} was used before, for another request.",

@@ -125,6 +125,7 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(f"state IN ({', '.join(repr(state) for state in STATES)})", name="state"),
+        Index("uq_jobs_idempotency", "key_id", "idempotency_key", unique=True),
         Index("ix_jobs_newest", "queued_at", "id"),
         Index("ix_jobs_queue", "queued_at", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_leases", "lease_until", postgresql_where=text("state IN ('running', 'cancelling')")),
@@ -132,12 +133,12 @@ class Job(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     name: Mapped[str | None]
-    key_id: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id"))
     model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"), index=True)
     calibration_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id"), index=True)
     evaluation_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id"), index=True)
     recipe: Mapped[dict[str, Any]]
-    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    idempotency_key: Mapped[str | None] = mapped_column(comment="Unique among the jobs of one API key.")
     request_sha256: Mapped[str] = mapped_column(String(64), comment="Of the canonical request, for idempotency.")
 
     state: Mapped[JobState] = mapped_column(String, server_default="queued")

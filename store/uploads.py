@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from sqlalchemy import exists, func, or_, select
 
+from octet.errors import FieldError
 from store import blobs, locks, paging
 from store.errors import DatasetDeletedError, InUseError, ModelDeletedError, NotFoundError
 from store.states import UNFINISHED
@@ -53,18 +54,24 @@ def find_by_content(session: Session, kind: Kind, sha256: str) -> Row | None:
     return cast("Row | None", session.scalar(select(table).where(table.sha256 == sha256)))
 
 
-def get(session: Session, kind: Kind, upload_id: UUID) -> Row:
+def get(session: Session, kind: Kind, upload_id: UUID, *, field: str | None = None) -> Row:
     """An upload.
+
+    Args:
+        session: A transaction.
+        kind: What it is.
+        upload_id: Its id.
+        field: Where a request names it, if one does; the error then points there.
 
     Raises:
         NotFoundError: If there is none of that id; a subclass of it if it was deleted.
     """
-    return _only(session, kind, upload_id, select(_TABLES[kind]))
+    return _only(session, kind, upload_id, select(_TABLES[kind]), field)
 
 
-def hold(session: Session, kind: Kind, upload_id: UUID) -> Row:
+def hold(session: Session, kind: Kind, upload_id: UUID, *, field: str | None = None) -> Row:
     """As `get`, and nobody can delete it until the transaction ends."""
-    return _only(session, kind, upload_id, select(_TABLES[kind]).with_for_update(read=True))
+    return _only(session, kind, upload_id, select(_TABLES[kind]).with_for_update(read=True), field)
 
 
 def list_page(session: Session, kind: Kind, *, limit: int, after: UUID | None) -> paging.Page[Any]:
@@ -95,11 +102,17 @@ def delete(session: Session, kind: Kind, upload_id: UUID) -> None:
     blobs.delete_unreferenced(session, sha256)
 
 
-def _only(session: Session, kind: Kind, upload_id: UUID, query: Select[Upload]) -> Row:
+def _only(session: Session, kind: Kind, upload_id: UUID, query: Select[Upload], field: str | None = None) -> Row:
     query = query.where(_TABLES[kind].id == upload_id)
     row = session.scalar(query, execution_options={"populate_existing": True})
     if row is None:
-        raise NotFoundError(f"There is no {kind} {upload_id}.")
+        message, hint = f"There is no {kind} {upload_id}.", None
+        raise NotFoundError(message, hint=hint, errors=_at(field, message, hint))
     if row.deleted_at is not None:
-        raise _DELETED[kind](f"The {kind} {upload_id} was deleted.", hint="Upload it again; it gets a new id.")
+        message, hint = f"The {kind} {upload_id} was deleted.", "Upload it again; it gets a new id."
+        raise _DELETED[kind](message, hint=hint, errors=_at(field, message, hint))
     return cast("Row", row)
+
+
+def _at(field: str | None, message: str, hint: str | None) -> list[FieldError]:
+    return [] if field is None else [FieldError(f"/{field}", message, hint)]

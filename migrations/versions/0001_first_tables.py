@@ -96,12 +96,12 @@ def upgrade() -> None:
         "jobs",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.String(), nullable=True),
-        sa.Column("key_id", sa.Uuid(), nullable=True),
+        sa.Column("key_id", sa.Uuid(), nullable=False),
         sa.Column("model_id", sa.Uuid(), nullable=False),
         sa.Column("calibration_id", sa.Uuid(), nullable=True),
         sa.Column("evaluation_id", sa.Uuid(), nullable=True),
         sa.Column("recipe", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("idempotency_key", sa.String(), nullable=True),
+        sa.Column("idempotency_key", sa.String(), nullable=True, comment="Unique among the jobs of one API key."),
         sa.Column(
             "request_sha256", sa.String(length=64), nullable=False, comment="Of the canonical request, for idempotency."
         ),
@@ -138,8 +138,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name=op.f("fk_jobs_key_id_api_keys")),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_jobs_model_id_models")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
-        sa.UniqueConstraint("idempotency_key", name=op.f("uq_jobs_idempotency_key")),
     )
+    op.create_index("uq_jobs_idempotency", "jobs", ["key_id", "idempotency_key"], unique=True)
     op.create_index(op.f("ix_jobs_calibration_id"), "jobs", ["calibration_id"], unique=False)
     op.create_index(op.f("ix_jobs_evaluation_id"), "jobs", ["evaluation_id"], unique=False)
     op.create_index(

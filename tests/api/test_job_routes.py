@@ -13,7 +13,7 @@ import redis
 from asking import problem, until
 from example_report import REPORT
 
-from store import hints
+from store import hints, keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import httpx
     from asking import Worker
+
+    from store.database import Database
 
 DYNAMIC = {"method": "dynamic"}
 
@@ -65,6 +67,22 @@ def test_an_idempotency_key_gives_one_job(api: httpx.Client, model: str) -> None
     other = api.post("jobs", json={"model": model, "recipe": {"method": "static"}}, headers=send["headers"])
     assert problem(other) == (422, "idempotency_mismatch")
     assert len(api.get("jobs").json()["data"]) == 1
+
+
+def test_an_idempotency_key_is_its_callers_own(api: httpx.Client, model: str, database: Database) -> None:
+    with database.begin() as session:
+        _, other = keys.create(session, "another caller")
+    first, second = (
+        api.post(
+            "jobs",
+            json={"model": model, "recipe": {"method": "dynamic", "engine": engine}},
+            headers={"Idempotency-Key": "once", **headers},
+        )
+        for engine, headers in (("x86", {}), ("fbgemm", {"Authorization": f"Bearer {other}"}))
+    )
+
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json()["id"] != second.json()["id"]
 
 
 def test_a_repeated_request_gives_its_job_even_when_the_model_is_gone(
@@ -178,18 +196,24 @@ def test_arrays_of_different_lengths_are_no_dataset(api: httpx.Client, npz: Call
 def test_a_job_on_what_does_not_exist_is_refused(use: str, api: httpx.Client, model: str, data: str) -> None:
     asked = {"model": model, "recipe": {"method": "static"}, "calibration": data, "evaluation": data}
 
-    assert problem(api.post("jobs", json={**asked, use: str(uuid4())})) == (404, "not_found")
+    for options in ({}, {"validate_only": True}):
+        answer = api.post("jobs", params=options, json={**asked, use: str(uuid4())})
+        assert problem(answer) == (404, "not_found")
+        assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{use}"]
 
 
 def test_a_job_on_what_was_deleted_is_refused(api: httpx.Client, model: str, data: str) -> None:
     static = {"model": model, "recipe": {"method": "static"}, "calibration": data}
     api.delete(f"datasets/{data}")
-    assert problem(api.post("jobs", json=static)) == (410, "dataset_deleted")
+    answer = api.post("jobs", json=static)
+    assert problem(answer) == (410, "dataset_deleted")
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/calibration"]
 
     api.delete(f"models/{model}")
     answer = api.post("jobs", json={"model": model, "recipe": DYNAMIC})
     assert problem(answer) == (410, "model_deleted")
     assert model in answer.json()["detail"]
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/model"]
     assert problem(api.post("jobs", params={"validate_only": True}, json=static)) == (410, "model_deleted")
 
 

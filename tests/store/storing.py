@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from octet.recipe import Recipe
-from store import jobs, leases, uploads
+from store import jobs, keys, leases, uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def queue(session: Session, model_id: UUID | None = None, **values: Any) -> Job:
         "evaluation_id": None,
         "recipe": Recipe().model_dump(mode="json"),
         "name": None,
-        "key_id": None,
+        "key_id": values.get("key_id") or keys.create(session, "test")[0].id,
         "idempotency_key": None,
         "request_sha256": "0" * 64,
     }

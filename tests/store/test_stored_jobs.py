@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, update
 from storing import queue, start, together, upload
 
-from store import events, jobs, leases, uploads
+from store import events, jobs, keys, leases, uploads
 from store.errors import DatasetDeletedError, IdempotencyMismatchError, JobEndedError, NotFoundError
 from store.states import FINISHED, STATES, TRANSITIONS
 from store.tables import Job, JobEvent
@@ -42,18 +42,25 @@ def test_a_job_needs_a_model_and_data_that_are_there(database: Database) -> None
 def test_the_same_idempotency_key_gives_the_same_job(database: Database) -> None:
     with database.begin() as session:
         model = upload(session)
-        first = queue(session, model.id, idempotency_key="k")
+        repeatable = {"key_id": keys.create(session, "caller")[0].id, "idempotency_key": "k"}
+        first = queue(session, model.id, **repeatable)
         jobs.cancel(session, first.id)
         uploads.delete(session, "model", model.id)
-        assert queue(session, model.id, idempotency_key="k").id == first.id
+        assert queue(session, model.id, **repeatable).id == first.id
         with pytest.raises(IdempotencyMismatchError):
-            queue(session, model.id, idempotency_key="k", request_sha256="1" * 64)
+            queue(session, model.id, **repeatable, request_sha256="1" * 64)
+
+
+def test_callers_may_choose_the_same_idempotency_key(database: Database) -> None:
+    with database.begin() as session:
+        assert queue(session, idempotency_key="k").id != queue(session, idempotency_key="k").id
 
 
 def test_the_same_idempotency_key_at_once_makes_one_job(database: Database) -> None:
     with database.begin() as session:
         model = upload(session)
-    made = together(database, *[lambda session: queue(session, model.id, idempotency_key="k")] * 4)
+        repeatable = {"key_id": keys.create(session, "caller")[0].id, "idempotency_key": "k"}
+    made = together(database, *[lambda session: queue(session, model.id, **repeatable)] * 4)
     assert len({job.id for job in made}) == 1
     with database.begin() as session:
         assert session.scalar(select(func.count()).select_from(JobEvent)) == 1

@@ -16,7 +16,7 @@ import psutil
 import octet
 from octet.wire import FINISHED
 from server.part import environment
-from store import jobs, uploads, workers
+from store import jobs, keys, uploads, workers
 from store.events import list_events
 from store.hints import Hints
 
@@ -67,7 +67,7 @@ class Desk:
                 evaluation_id=None,
                 recipe=octet.Recipe.parse(recipe).model_dump(mode="json"),
                 name=None,
-                key_id=None,
+                key_id=keys.create(session, "test")[0].id,
                 idempotency_key=None,
                 request_sha256="",
             )
