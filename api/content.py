@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from store import tables
     from store.database import Database
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+# Eighteen digits are more than any file has bytes, and Python refuses to read more than 4300.
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 @dataclass(frozen=True)

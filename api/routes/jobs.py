@@ -20,6 +20,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], responses=problems.documented(
 
 _NOT_FOUND = problems.documented("not_found")
 _RETRY_SECONDS = "1"
+_MAX_EVENT = 2**63 - 1  # Postgres counts no further
 _MODEL, _DATA = "5f0c1f0e-6a0b-4b7e-9d5b-0c8a4e2f7d11", "b3a1c9d2-17f4-4c58-8e0a-9f6f2d3c4b5a"
 _EXAMPLES: dict[str, Any] = {
     "dynamic": {"summary": "No data needed", "value": {"model": _MODEL, "recipe": {"method": "dynamic"}}},
@@ -60,7 +61,7 @@ def submit_job(
     response: Response,
     validate_only: Annotated[bool, Query(description="Check everything and queue nothing.")] = False,
     idempotency_key: Annotated[
-        str | None, Header(max_length=255, description="The same key again gives the same job.")
+        str | None, Header(min_length=1, max_length=255, description="The same key again gives the same job.")
     ] = None,
 ) -> wire.Job | wire.JobCheck:
     """Queue a job.
@@ -138,12 +139,13 @@ async def list_events(
     job_id: UUID,
     request: Request,
     service: Parts,
-    after: Annotated[int, Query(ge=0, description="Leave out events up to this id.")] = 0,
-    last_event_id: Annotated[int | None, Header(ge=0, description="Takes the place of `after`.")] = None,
+    after: Annotated[int, Query(ge=0, le=_MAX_EVENT, description="Leave out events up to this id.")] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0, le=_MAX_EVENT, description="Takes the place of `after`.")] = None,
 ) -> Response:
     """What happened to a job, oldest first: a list, or with `Accept: text/event-stream` a stream until its end.
 
-    A stream that broke off goes on where it was: send `Last-Event-ID`.
+    A list holds up to 500 events; `after` gets those that follow. A stream that broke off goes on where it was: send
+    `Last-Event-ID`.
     """
     start = after if last_event_id is None else last_event_id
     found, _ = await run_in_threadpool(following.read_events, service, job_id, start)

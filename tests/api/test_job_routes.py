@@ -332,6 +332,15 @@ def test_events_are_listed_in_order(api: httpx.Client, job: str, worker: Worker)
     assert api.get(f"jobs/{job}/events", params={"after": events[1]["id"]}).json() == events[2:]
 
 
+@pytest.mark.parametrize("number", [str(2**63), "9" * 5000, "-1", "x"], ids=["too big", "endless", "negative", "text"])
+def test_what_is_no_event_is_refused(number: str, api: httpx.Client, job: str) -> None:
+    answer = api.get(f"jobs/{job}/events", params={"after": number})
+    assert problem(answer) == (422, "invalid_request")
+    answer = api.get(f"jobs/{job}/events", headers={"Last-Event-ID": number})
+    assert problem(answer) == (422, "invalid_request")
+    assert answer.json()["errors"][0]["parameter"] == "last-event-id"
+
+
 def test_events_stream_until_the_job_ends_and_go_on_after_a_break(api: httpx.Client, job: str, worker: Worker) -> None:
     headers = {"Accept": "text/event-stream"}
     worker.start(job)
