@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import structlog
 from fastapi import APIRouter, Response
-from redis import Redis, RedisError
 
 from api.service import Parts, Service
 from octet import wire
@@ -51,9 +50,7 @@ def _schema(service: Service) -> bool:
 
 
 def _redis(service: Service) -> bool:
-    url, wait = service.settings.redis_url, 1.0
-    with Redis.from_url(url, socket_timeout=wait, socket_connect_timeout=wait) as client:
-        return bool(client.ping())
+    return service.hints.ping()
 
 
 def _workers(service: Service) -> bool:
@@ -75,6 +72,6 @@ def _outcome(part: str, check: _Check, service: Service) -> str:
     """`ok`, or what is wrong; the reason goes to the log, since this answer is public."""
     try:
         return "ok" if check.holds(service) else check.otherwise
-    except (*UNAVAILABLE, RedisError) as error:
+    except UNAVAILABLE as error:
         _log.warning("not ready", part=part, error=str(error))
         return check.otherwise
