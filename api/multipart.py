@@ -17,11 +17,11 @@ _HOW = "Send one file in the field `file`, for example with `curl -F file=@model
 
 
 class FileForm:
-    """A form with one file and, beside it, text fields.
+    """A form with one file and, beside it, a label; other text fields are passed over, not kept.
 
     Attributes:
         file_name: The name the file has on the sender's side, once its part has begun.
-        fields: The text fields, each once its part has ended.
+        name: The text field `name`, once its part has ended.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -29,7 +29,7 @@ class FileForm:
         if b"boundary" not in options:
             raise InvalidRequestError("The form's Content-Type names no boundary.", hint=_HOW)
         self.file_name: str | None = None
-        self.fields: dict[str, str] = {}
+        self.name: str | None = None
         self._file_data: list[bytes] = []
         self._header_name = self._header_value = self._text = b""
         self._disposition = b""
@@ -102,8 +102,8 @@ class FileForm:
             raise InvalidRequestError(f"The form's field {self._field!r} is longer than {_MAX_FIELD} bytes.", hint=_HOW)
 
     def _part_end(self) -> None:
-        if not self._in_file:
-            self.fields[self._field] = self._text.decode(errors="replace")
+        if self._field == "name" and not self._in_file:
+            self.name = self._text.decode(errors="replace")
 
     def _end(self) -> None:
         self._ended = True

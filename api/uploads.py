@@ -122,7 +122,7 @@ async def _spool(request: Request, directory: Path | None, reader: Reader, name:
         if size == 0:
             reader.recognise(b"")
         file.flush()
-        asked = name or (form and (form.fields.get("name") or form.file_name)) or ""
+        asked = name or (form and (form.name or form.file_name)) or ""
         label = "".join(filter(str.isprintable, asked))[:_MAX_NAME] or digest.hexdigest()[:12]
         yield Spooled(Path(f"/dev/fd/{file.fileno()}"), digest.hexdigest(), size, label)
 
