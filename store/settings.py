@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-MIB = 2**20
+if TYPE_CHECKING:
+    from pydantic import ValidationInfo
+
 GIB = 2**30
 
 
@@ -36,3 +39,13 @@ class Settings(BaseSettings):
     job_timeout_seconds: float = Field(3600.0, gt=0, description="Wall time of one attempt.")
     job_memory_bytes: int = Field(16 * GIB, gt=0, description="Memory a job's process may allocate.")
     job_threads: int | None = Field(None, ge=1, description="CPU threads of a job; default: all this machine has.")
+
+    @field_validator("heartbeat_seconds", "reconcile_seconds")
+    @classmethod
+    def _within_a_lease(cls, seconds: float, info: ValidationInfo) -> float:
+        # A lease that ran out between two renewals would lose every job of every healthy worker.
+        lease = info.data.get("lease_seconds", seconds)
+        if seconds > lease / 2:
+            msg = f"{seconds:g} is more than half of OCTET_LEASE_SECONDS, {lease:g}"
+            raise ValueError(msg)
+        return seconds

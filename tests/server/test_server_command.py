@@ -83,6 +83,17 @@ def test_a_worker_without_settings_says_which_are_missing() -> None:
     assert "OCTET_REDIS_URL" in result.stderr
 
 
+@pytest.mark.usefixtures("in_environment")
+@pytest.mark.parametrize("slow", ["HEARTBEAT", "RECONCILE"])
+def test_a_worker_that_would_lose_its_leases_is_not_started(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCTET_LEASE_SECONDS", "25")
+    monkeypatch.setenv(f"OCTET_{slow}_SECONDS", "20")
+    result = octet_server("worker")
+    assert result.exit_code == 1
+    assert f"OCTET_{slow}_SECONDS" in result.stderr
+    assert "20 is more than half of OCTET_LEASE_SECONDS, 25" in result.stderr
+
+
 def test_a_database_that_does_not_answer_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCTET_DATABASE_URL", "postgresql://octet@127.0.0.1:1/octet")
     result = octet_server("keys", "list")

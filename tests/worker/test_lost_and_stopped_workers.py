@@ -25,7 +25,7 @@ def test_a_stopping_worker_hands_its_job_back_at_once_and_another_does_it(
     desk: Desk, model: Path, start_worker: Callable[..., WorkerProcess]
 ) -> None:
     # With leases and reconcilers as slow as these, only a job that was handed back can be over soon.
-    slow = {"LEASE_SECONDS": "3600", "RECONCILE_SECONDS": "3600"}
+    slow = {"LEASE_SECONDS": "3600", "RECONCILE_SECONDS": "1800"}
     first = start_worker(**slow)
     job_id = desk.submit(model, LONGER)
     desk.until_measuring(job_id)
