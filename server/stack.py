@@ -64,7 +64,7 @@ def up(data_dir: Path, *, host: str, port: int) -> None:
 
 def _start(running: ExitStack, data_dir: Path, host: str, port: int, console: Console) -> None:
     port = _free_port(host, port)
-    url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104 - compared, not bound
+    url = _url(host, port)
     console.print("Octet is starting …")
     database_url = os.environ.get("OCTET_DATABASE_URL") or running.enter_context(EmbeddedPostgres(data_dir)).url
     redis_url = os.environ.get("OCTET_REDIS_URL") or running.enter_context(EmbeddedRedis(data_dir)).url
@@ -91,6 +91,12 @@ def _interrupt(*_: object) -> None:
     for number in _STOP_SIGNALS:  # once is enough: a second Ctrl-C must not cut the stopping short
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _url(host: str, port: int) -> str:
+    """Where to reach from this machine what listens on `host`."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def _free_port(host: str, port: int) -> int:
@@ -127,7 +133,7 @@ def _wait_until_ready(url: str, parts: Sequence[Part]) -> None:
         for part in parts:
             part.tend()
         try:
-            answer = httpx.get(f"{url}/v1/health/ready", timeout=5.0)
+            answer = httpx.get(f"{url}/v1/health/ready", timeout=5.0, trust_env=False)  # a proxy is not on the way
         except httpx.TransportError as error:
             state = str(error)
         else:
@@ -142,7 +148,7 @@ def _greet(console: Console, url: str, key: str | None, data_dir: Path) -> None:
     key_file = data_dir / "api-key"
     rows = {
         "Page and API": url,
-        "API key": f"{key}  (made now; kept in {key_file})" if key else f"in {key_file}",
+        "API key": _whereabouts(key, key_file),
         "Data": str(data_dir),
         "Logs": str(data_dir / "logs"),
     }
@@ -150,6 +156,12 @@ def _greet(console: Console, url: str, key: str | None, data_dir: Path) -> None:
     for name, value in rows.items():
         console.print(f"  [bold]{name:<14}[/]{value}")
     console.print("Ctrl-C stops everything.\n")
+
+
+def _whereabouts(key: str | None, key_file: Path) -> str:
+    if key:
+        return f"{key}  (made now; kept in {key_file})"
+    return f"in {key_file}" if key_file.exists() else "made earlier; `octet-server keys create NAME` makes another"
 
 
 def _stop(parts: Sequence[Part], console: Console) -> None:

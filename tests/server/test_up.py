@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[2]
 # So that a worker that was killed is missed within seconds.
 QUICK = {"OCTET_LEASE_SECONDS": "3", "OCTET_RECONCILE_SECONDS": "0.5"}
+# As behind a company's proxy, which knows nothing of this machine.
+PROXIED = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
 LONGER = octet.Recipe.parse({"method": "dynamic", "measure": {"seconds": 3, "layers": False}})
 
 T = TypeVar("T")
@@ -41,7 +43,8 @@ class Up:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "server", "up", "--data-dir", str(data_dir), *options],
             cwd=CHECKOUT,
-            env={**own, **QUICK, "NO_COLOR": "1"},
+            # Its own temporary directory: its jobs wait for no one else on this machine to measure.
+            env={**own, **QUICK, **PROXIED, "TMPDIR": str(data_dir.parent), "NO_COLOR": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -136,6 +139,7 @@ def test_a_job_that_runs_when_the_service_stops_is_finished_after_the_next_start
     second = start()
     second.until_ready()
     assert key not in second.said
+    assert f"in {data_dir / 'api-key'}" in second.said
     with second.client as client:
         assert client.job(job.id).wait().state == "succeeded"
         assert client.job(job.id).refresh().attempt == 2
