@@ -32,5 +32,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     OCTET_PORT=8000
 USER octet
 EXPOSE 8000
+# Of the API; docker-compose.yml asks a worker in its own way.
+HEALTHCHECK --interval=5s --timeout=5s --retries=12 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v1/health/live', timeout=3)"]
 ENTRYPOINT ["python", "-m", "server"]
 CMD ["api"]
