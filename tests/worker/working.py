@@ -130,16 +130,16 @@ class WorkerProcess:
 
     def busy_child(self) -> psutil.Process:
         """The process that does a job: the one whose scratch directory has a model in it."""
-        return next(child for child in self.children() if Path(child.cwd(), "model.pt2").exists())
+        return next(child for child in self.children() if _is_busy(child) is True)
 
     def spare(self) -> psutil.Process:
         """The process that waits for a job, once the last job's are gone."""
 
-        def lone_child() -> psutil.Process | None:
+        def lone_spare() -> psutil.Process | None:
             children = self.children()
-            return children[0] if len(children) == 1 else None
+            return children[0] if [_is_busy(child) for child in children] == [False] else None
 
-        return wait_until(lone_child)
+        return wait_until(lone_spare)
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -155,3 +155,11 @@ class WorkerProcess:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+
+def _is_busy(child: psutil.Process) -> bool | None:
+    """Whether it does a job, which it has in its scratch directory; None: it is dying, so it does nothing any more."""
+    try:
+        return Path(child.cwd(), "model.pt2").exists()
+    except (psutil.Error, OSError):
+        return None
