@@ -11,6 +11,8 @@ from torch.ao.nn.intrinsic.quantized import ConvAdd2d, ConvAddReLU2d
 from torch.ao.quantization.backend_config import get_native_backend_config, get_onednn_backend_config
 from torch.ao.quantization.quantize_fx import convert_fx, fuse_fx, prepare_fx, prepare_qat_fx
 
+from octet.quantization.exempt import exempt
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.ao.quantization import QConfigMapping
@@ -41,6 +43,8 @@ def prepare(module: GraphModule, mapping: QConfigMapping, inputs: tuple[Tensor, 
     training = recipe.method == "qat"
     insert = prepare_qat_fx if training else prepare_fx
     observed = insert(copy.deepcopy(module).train(training), mapping, inputs, backend_config=backend_config(recipe))
+    exempt(observed.eval(), inputs)
+    observed.train(training)
     calls: Counter[Any] = Counter()
     for node in observed.graph.nodes:
         if node.op == "call_function":

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from octet.quantization.exempt import READS_LOGITS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch.fx import GraphModule
 
     from octet.quantization.rewrite import Rewritten
     from octet.recipe import LayerMethod, LayerRule, Recipe
@@ -91,7 +95,13 @@ def plan_layers(rewritten: Rewritten, recipe: Recipe) -> Plan:
         for position, rule in enumerate(recipe.layers)
         if not any(_matches(rule, name, layer) for name, layer in called.items())
     )
-    return Plan(layers, warnings=(*rewritten.warnings, *warnings))
+    return Plan(layers, warnings=(*rewritten.warnings, *_about_softmax(module, recipe), *warnings))
+
+
+def _about_softmax(module: GraphModule, recipe: Recipe) -> tuple[str, ...]:
+    if recipe.method == "dynamic" or not any(node.target in READS_LOGITS for node in module.graph.nodes):
+        return ()
+    return ("Each softmax, with the arithmetic before it, was left in float: a mask would take up all of eight bits.",)
 
 
 def _plan_layer(name: str, layer: nn.Module, recipe: Recipe) -> LayerPlan:

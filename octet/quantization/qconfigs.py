@@ -26,6 +26,7 @@ from torch.ao.quantization.observer import (
 )
 
 from octet.engines import ENGINES
+from octet.quantization.exempt import SOFTMAX
 from octet.quantization.observers import POWER_OF_TWO
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ class QConfigs:
         if self._default != "dynamic":
             for key, qconfig in self._special.items():
                 mapping.set_object_type(key, qconfig)
+            for softmax in SOFTMAX:
+                mapping.set_object_type(softmax, None)
         for name, layer in plan.layers.items():
             mapping.set_module_name(name, self._of(layer.method, layer.module_type))
         for function, position in plan.float_functions:

@@ -2,40 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from octet.program.ops.rows import Rebuild, function
 
-from octet.program.ops.rows import Rebuild, function, operator
-
-if TYPE_CHECKING:
-    from octet.program.graph import Graph, Node, Value
-    from octet.program.steps import Expression
-
-_PARTS = frozenset({"aten.slice.Tensor", "aten.select.int", "aten.unsqueeze.default", "aten.expand.default"})
-
-
-def add(node: Node, graph: Graph) -> Expression:
-    """`add(self, other)`; in float where a buffer is added.
-
-    Such a buffer is an attention mask or a table. FX would quantize the sum, and a mask's infinity has no place in any
-    range of eight bits.
-    """
-    fixed = any(_is_buffer(node.args.get(name), graph) for name in ("self", "other"))
-    return (operator if fixed else _torch)("add")(node, graph)
-
-
-def _torch(name: str) -> Rebuild:
-    return function(f"torch.{name}")
-
-
-def _is_buffer(value: Value, graph: Graph) -> bool:
-    """Whether a value is a buffer or a constant, or a part of one."""
-    while (maker := graph.producer(value)) is not None and maker.target in _PARTS:
-        value = maker.args.get("self")
-    weight = graph.weight(value)
-    return weight is not None and weight.kind != "parameter"
-
-
-_BINARY = ("sub", "mul", "div", "rsub", "eq", "ne", "gt", "ge", "lt", "le", "remainder")
+_BINARY = ("add", "sub", "mul", "div", "rsub", "eq", "ne", "gt", "ge", "lt", "le", "remainder")
 _UNARY = (
     "abs", "ceil", "cos", "erf", "exp", "floor", "log", "logical_not", "bitwise_not", "neg", "reciprocal", "round",
     "rsqrt", "sign", "sin", "sqrt", "square",
@@ -44,8 +13,6 @@ _UNARY = (
 OPS: dict[str, Rebuild] = {
     **{f"{name}.{other}": function(f"torch.{name}") for name in _BINARY for other in ("Tensor", "Scalar")},
     **{name: function(f"torch.{name}") for name in _UNARY},
-    "add.Tensor": add,
-    "add.Scalar": add,
     "div.Tensor_mode": function("torch.div"),
     "floor_divide": function("torch.floor_divide"),
     "pow.Tensor_Scalar": function("torch.pow"),
