@@ -47,30 +47,38 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def best_float_form(module: GraphModule, inputs: tuple[Tensor, ...], thread_count: int) -> Baseline:
+def best_float_form(
+    module: GraphModule, scripted: torch.jit.ScriptModule, inputs: tuple[Tensor, ...], thread_count: int
+) -> Baseline:
     """The fastest of eager, frozen, and frozen and optimized, by a short trial on `inputs`.
+
+    Args:
+        module: The float model.
+        scripted: The same as TorchScript.
+        inputs: One batch.
+        thread_count: Intra-op threads to run it with.
 
     A speed-up against plain eager code would flatter: scripting and freezing alone make small models faster.
     """
     with torch.inference_mode(), threads(thread_count):
-        forms = list(_forms(module, inputs))
+        forms = list(_forms(module, scripted, inputs))
         for form in forms:
             _call(form.model, inputs, WARM_UP_ROUNDS)
         seconds = np.array([[_timed(form.model, inputs) for form in forms] for _ in range(TRIAL_ROUNDS)])
     return forms[int(np.median(seconds, axis=0).argmin())]
 
 
-def _forms(module: GraphModule, inputs: tuple[Tensor, ...]) -> Iterator[Baseline]:
+def _forms(module: GraphModule, scripted: torch.jit.ScriptModule, inputs: tuple[Tensor, ...]) -> Iterator[Baseline]:
     yield Baseline(module, "eager")
     try:
-        frozen = torchscript.freeze(torchscript.script(module))
+        frozen = torchscript.freeze(scripted)
         _call(frozen, inputs, 1)
         yield Baseline(frozen, "scripted, frozen")
         optimized = torchscript.optimize(frozen)
         _call(optimized, inputs, 1)
         yield Baseline(optimized, "scripted, frozen, optimized for inference")
     except RuntimeError:
-        return  # torch cannot script or optimize this model: then that is not a form it offers
+        return  # torch cannot freeze or optimize this model: then that is not a form it offers
 
 
 def measure_latency(

@@ -144,6 +144,11 @@ class _Job:
     stages: Stages
 
     @cached_property
+    def scripted(self) -> torch.jit.ScriptModule:
+        """The float model as TorchScript: what int8 is weighed and timed against."""
+        return torchscript.script(self.module)
+
+    @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
         """A small batch, of the one size that the model takes if it takes only one."""
         samples = self.data.evaluation
@@ -219,7 +224,7 @@ def _latency_at(size: int, share: float, job: _Job, quantized: Quantized) -> Lat
     with measuring_alone(on_wait=lambda: job.stages.say("waiting for another measurement on this machine")):
         job.stages.say(f"timing batches of {size}")
         return measure_latency(
-            best_float_form(job.module, inputs, thread_count),
+            best_float_form(job.module, job.scripted, inputs, thread_count),
             quantized.scripted,
             inputs,
             thread_count=thread_count,
@@ -229,7 +234,7 @@ def _latency_at(size: int, share: float, job: _Job, quantized: Quantized) -> Lat
 
 
 def _size(job: _Job, quantized: Quantized) -> Size:
-    fp32, int8 = (torchscript.saved_bytes(model) for model in (torchscript.script(job.module), quantized.scripted))
+    fp32, int8 = (torchscript.saved_bytes(model) for model in (job.scripted, quantized.scripted))
     return Size(fp32=fp32, int8=int8, ratio=fp32 / int8)
 
 

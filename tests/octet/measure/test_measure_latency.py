@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, fx, nn
 
-from octet import notices
+from octet import notices, torchscript
 from octet.measure import best_float_form, measure_latency
 from octet.measure.latency import Baseline, threads
 from octet.measure.lock import measuring_alone
@@ -74,7 +74,7 @@ def test_threads_are_set_for_the_measurement_and_put_back() -> None:
 def test_the_baseline_is_one_of_the_forms_torch_offers() -> None:
     model = fx.symbolic_trace(nn.Sequential(nn.Linear(8, 8), nn.ReLU())).eval()
     with notices.kept_back():
-        baseline = best_float_form(model, (torch.randn(2, 8),), 1)
+        baseline = best_float_form(model, torchscript.script(model), (torch.randn(2, 8),), 1)
     assert baseline.form in {"eager", "scripted, frozen", "scripted, frozen, optimized for inference"}
     with torch.no_grad():
         assert torch.allclose(baseline.model(torch.ones(2, 8)), model(torch.ones(2, 8)), atol=1e-6)
