@@ -6,12 +6,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-import octet
 from api import content, present, problems, uploads
 from api.routes.lists import After, Limit
 from api.service import Parts, Transaction
 from octet import wire
-from octet.data.dataset import refuse_foreign
+from octet.data.dataset import describe_dataset, refuse_foreign
 from store import uploads as stored
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], responses=problems.documented("unauthorized"))
@@ -20,7 +19,7 @@ _NOT_FOUND = problems.documented("not_found", "dataset_deleted")
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    return octet.read_dataset(path).spec.model_dump(mode="json")
+    return describe_dataset(path).model_dump(mode="json")
 
 
 READER = uploads.Reader("dataset", refuse_foreign, _describe)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
+import subprocess
+import sys
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ import safetensors.torch
 import torch
 
 import octet
-from octet.data.dataset import Dataset, refuse_foreign
+from octet.data.dataset import Dataset, describe_dataset, refuse_foreign
 from octet.errors import InvalidDatasetError
 from octet.spec import ProgramSpec, TensorSpec
 
@@ -62,7 +65,8 @@ def test_the_arrays_are_those_that_were_saved(file: Path, arrays: Arrays) -> Non
 
 
 def test_the_spec_gives_lengths_dtypes_shapes_and_ranges(file: Path, arrays: Arrays) -> None:
-    spec = octet.read_dataset(file).spec
+    spec = describe_dataset(file)
+    assert spec == octet.read_dataset(file).spec
     assert spec.samples == 6
     assert spec.arrays["label"].model_dump() == {"dtype": "int64", "shape": (6,), "minimum": 0.0, "maximum": 2.0}
     assert spec.arrays["input_0"].maximum == pytest.approx(float(arrays["input_0"].max()))
@@ -72,8 +76,9 @@ def test_a_file_cut_anywhere_is_refused(file: Path) -> None:
     data = file.read_bytes()
     for cut in {0, 1, 7, 8, 9, 20, len(data) // 2, len(data) - 30, len(data) - 1}:
         file.write_bytes(data[:cut])
-        with pytest.raises(InvalidDatasetError):
-            octet.read_dataset(file)
+        for take in (octet.read_dataset, describe_dataset):
+            with pytest.raises(InvalidDatasetError):
+                take(file)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,7 @@ class Canary:
 def test_pickled_objects_are_never_opened(tmp_path: Path) -> None:
     canary = tmp_path / "executed"
     path = _npz(tmp_path / "data.npz", input_0=np.array([Canary(canary)], dtype=object))
-    with pytest.raises(InvalidDatasetError, match="allow_pickle"):
+    with pytest.raises(InvalidDatasetError, match="holds no numbers"):
         octet.read_dataset(path)
     assert not canary.exists()
 
@@ -127,6 +132,54 @@ def test_a_dtype_that_numpy_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidDatasetError, match="BF16") as refused:
         octet.read_dataset(tmp_path / "data")
     assert refused.value.hint == "Save it as float32."
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_either_order_of_storage_is_read(order: Any, tmp_path: Path) -> None:
+    array = np.arange(24.0).reshape(2, 3, 4).copy(order=order)
+    np.testing.assert_array_equal(octet.read_dataset(_npz(tmp_path / "data", x=array)).arrays["x"], array)
+
+
+def test_arrays_that_claim_the_same_bytes_are_refused_before_they_are_looked_at(tmp_path: Path) -> None:
+    entry = {"dtype": "U8", "shape": [1024], "data_offsets": [0, 1024]}
+    header = json.dumps({"a": entry, "b": entry, "c": entry}).encode()
+    path = tmp_path / "data.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(1024))
+    with pytest.raises(InvalidDatasetError, match="overlap"):
+        describe_dataset(path)
+
+
+def test_a_header_that_claims_to_be_huge_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + bytes(100))
+    with pytest.raises(InvalidDatasetError, match="no array"):
+        describe_dataset(path)
+
+
+def test_an_array_that_claims_more_than_there_is_is_refused_before_there_is_room_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("x.npy", "w") as member:
+        claim = {"descr": "<f4", "fortran_order": False, "shape": (2**40, 2**20)}
+        np.lib.format.write_array_header_1_0(member, claim)
+    for take in (octet.read_dataset, describe_dataset):
+        with pytest.raises(InvalidDatasetError, match="size that it claims"):
+            take(path)
+
+
+@pytest.mark.parametrize("form", ["npz", "safetensors"])
+def test_memory_stays_flat_while_a_large_dataset_is_described(form: str, tmp_path: Path) -> None:
+    path, arrays = tmp_path / "data", {"input_0": np.ones((100, 2**18), np.float32)}  # 100 MB
+    safetensors.numpy.save_file(arrays, path) if form == "safetensors" else _npz(path, **arrays)
+    code = """
+import sys, resource
+from octet.data.dataset import describe_dataset
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+describe_dataset(sys.argv[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    process = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert int(process.stdout) < 24 * 1024  # in KiB
 
 
 @pytest.mark.parametrize(
