@@ -23,6 +23,7 @@ _ARROW = " → "
 _NONE = "-"
 _TIMES = "×"  # noqa: RUF001 - the sign for a ratio, on purpose
 _PIPE_WIDTH = 160
+_DOUBT = " *"
 
 _COLOURS = {
     "succeeded": "green",
@@ -64,7 +65,11 @@ def reports(rows: Iterable[tuple[str, Report]], *, first: str = "method") -> Ren
         first: What the names are.
     """
     named = list(rows)
-    table = _table(first, "engine", "accuracy", "size", "batch>", "latency, ms", "ratio", "SQNR>", "verdict")
+    table = _table(first, "engine", "accuracy", "size", "batch>", "latency\nms", "ratio", "SQNR\ndB>", "verdict")
+    # Made to fit 100 columns; on fewer, two cells fold at their arrows and the others not at all.
+    table.padding = (0, 1, 0, 0)
+    for column in table.columns:
+        column.no_wrap = column.header not in {"accuracy", "size"}
     for name, report in named:
         table.add_row(
             Text(name),
@@ -160,26 +165,29 @@ def _notes(named: Sequence[tuple[str, Report]]) -> list[Text]:
 def _remarks(report: Report) -> Iterator[str]:
     yield from (f"gate failed: {gate(result)}" for result in report.gates if result.passed is False)
     yield from report.warnings
+    if not all(latency.representative for latency in report.latency):
+        yield f"{_DOUBT.strip()} not representative: this is not a CPU that {report.engine.name} is made for"
     timed = "".join(f", {latency.threads} threads, fp32 {latency.baseline}" for latency in report.latency[:1])
     yield f"measured on {report.machine.cpu}{timed}"
 
 
 def _latency(latency: Latency) -> str:
-    return _change(_time(latency.fp32.median), _time(latency.int8.median))
+    return _change(_three_digits(latency.fp32.median), _three_digits(latency.int8.median))
 
 
-def _time(milliseconds: float) -> str:
+def _three_digits(value: float) -> str:
     """Three digits that tell something."""
-    return f"{milliseconds:.{max(0, 2 - floor(log10(max(milliseconds, 0.01))))}f}"
+    return f"{value:.{max(0, 2 - floor(log10(max(value, 0.01))))}f}"
 
 
 def _ratio(latency: Latency) -> str:
-    doubt = "" if latency.representative else " (not this CPU's engine)"
-    return f"{latency.ratio:.2f}{_TIMES} {latency.verdict}{doubt}"
+    doubt = "" if latency.representative else _DOUBT
+    return f"{_three_digits(latency.ratio)}{_TIMES} {latency.verdict}{doubt}"
 
 
 def _sqnr(report: Report) -> str:
-    return "identical" if report.fidelity.sqnr_db is None else _decibel(report.fidelity.sqnr_db)
+    """Without any error there is no ratio to it."""
+    return "same" if report.fidelity.sqnr_db is None else f"{report.fidelity.sqnr_db:.1f}"
 
 
 def _decibel(value: float | None) -> str:

@@ -12,28 +12,18 @@ if TYPE_CHECKING:
     from octet.report import Report
 
 
-def lines(rendered: RenderableType) -> list[str]:
-    console = Console(file=io.StringIO(), width=160)
+def lines(rendered: RenderableType, width: int = 160) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
     console.print(rendered)
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 def test_a_report_is_a_row_and_its_remarks_follow(report: Report) -> None:
-    head, row, *remarks = lines(render.reports([("static", report)]))
-    assert head.split() == [
-        "method",
-        "engine",
-        "accuracy",
-        "size",
-        "batch",
-        "latency,",
-        "ms",
-        "ratio",
-        "SQNR",
-        "verdict",
-    ]
-    for cell in ("static", "97.00% → 95.00%", "4.0 kB → 1.0 kB", "1.00 → 0.500", " faster", "31.4 dB", "fails"):
+    above, head, row, *remarks = lines(render.reports([("static", report)]))
+    assert above.split() == ["latency", "SQNR"]
+    assert head.split() == ["method", "engine", "accuracy", "size", "batch", "ms", "ratio", "dB", "verdict"]
+    for cell in ("static", "97.00% → 95.00%", "4.0 kB → 1.0 kB", "1.00 → 0.500", " faster", " 31.4 ", "fails"):
         assert cell in row
     assert remarks == [
         "gate failed: max_accuracy_drop is 0.01, measured 0.02",
@@ -43,7 +33,7 @@ def test_a_report_is_a_row_and_its_remarks_follow(report: Report) -> None:
 
 def test_what_is_true_of_all_is_said_once(report: Report) -> None:
     warned = report.model_copy(update={"warnings": ("The data are synthetic.",)})
-    remarks = lines(render.reports([("static", report), ("qat", warned)]))[3:]
+    remarks = lines(render.reports([("static", report), ("qat", warned)]))[4:]
     assert remarks == [
         "gate failed: max_accuracy_drop is 0.01, measured 0.02",
         "measured on a CPU, 2 threads, fp32 scripted, frozen",
@@ -57,10 +47,25 @@ def test_without_labels_agreement_takes_the_place_of_accuracy(report: Report) ->
 
 def test_a_latency_of_another_cpus_engine_is_marked(report: Report) -> None:
     latency = report.latency[0].model_copy(update={"representative": False})
-    assert (
-        "not this CPU's engine"
-        in lines(render.reports([("static", report.model_copy(update={"latency": (latency,)}))]))[1]
+    doubtful = lines(render.reports([("static", report.model_copy(update={"latency": (latency,)}))]))
+    assert f"{latency.verdict} *" in doubtful[2]
+    assert any(line.startswith("* not representative") for line in doubtful)
+
+
+def test_wide_figures_fit_a_hundred_columns_and_fold_at_arrows_in_eighty(report: Report) -> None:
+    latency = report.latency[0]
+    timing = latency.fp32.model_copy(update={"median": 127.4})
+    wide = report.model_copy(
+        update={
+            "engine": report.engine.model_copy(update={"name": "qnnpack"}),
+            "latency": (latency.model_copy(update={"fp32": timing, "int8": timing, "representative": False}),) * 2,
+            "size": report.size.model_copy(update={"fp32": 102_400_000, "int8": 25_600_000}),
+        }
     )
+    assert len([line for line in lines(render.reports([("dynamic", wide)]), width=100) if "MB" in line]) == 1
+    narrow = lines(render.reports([("dynamic", wide)]), width=80)
+    assert sum("127 → 127" in line for line in narrow) == 2
+    assert sum("MB" in line for line in narrow) == 2
 
 
 @pytest.mark.parametrize(
@@ -69,5 +74,5 @@ def test_a_latency_of_another_cpus_engine_is_marked(report: Report) -> None:
 def test_three_digits_of_a_latency_are_shown(report: Report, milliseconds: float, shown: str) -> None:
     timing = report.latency[0].fp32.model_copy(update={"median": milliseconds})
     latency = report.latency[0].model_copy(update={"fp32": timing})
-    row = lines(render.reports([("static", report.model_copy(update={"latency": (latency,)}))]))[1]
+    row = lines(render.reports([("static", report.model_copy(update={"latency": (latency,)}))]))[2]
     assert f" {shown} → 0.500" in row
