@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.ao.quantization import disable_observer
 from torch.nn import functional
+from torch.nn.modules.dropout import _DropoutNd
 
 from octet.errors import QuantizationFailedError
 from octet.report import Epoch
@@ -84,6 +85,9 @@ def train(
         # A short training keeps the statistics that the fp32 model converged to; those of a batch would drown the
         # rounding in noise (Krishnamoorthi, arXiv 1806.08342, section 3.2.2, freezes them for the same reason).
         observed.apply(_keep_statistics)
+        if training.loss == "distillation":
+            # The teacher drops nothing: against it, dropout is an error to unlearn that outweighs the rounding.
+            observed.apply(_drop_nothing)
         teacher.to(device)
         epochs = tuple(loop.epoch(number, on_step) for number in range(1, training.epochs + 1))
     observed.to("cpu").eval()
@@ -134,6 +138,13 @@ class _Loop:
 def _keep_statistics(module: nn.Module) -> None:
     if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
         module.eval()
+
+
+def _drop_nothing(module: nn.Module) -> None:
+    if isinstance(module, _DropoutNd):
+        module.p = 0.0
+    elif isinstance(module, nn.RNNBase):
+        module.dropout = 0.0
 
 
 def _device(wanted: str) -> str:

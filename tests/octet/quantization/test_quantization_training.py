@@ -6,6 +6,7 @@ import pytest
 import torch
 from quantizing import quantized, recipe_of, sqnr_of
 from tiny_models import inputs_of, make
+from torch import nn
 
 from octet.errors import QuantizationFailedError
 
@@ -67,3 +68,10 @@ def test_a_loss_that_diverges_is_named_with_its_epoch() -> None:
 def test_cuda_asked_for_and_absent_is_an_error() -> None:
     with pytest.raises(QuantizationFailedError, match="CUDA"):
         quantized(make("mlp"), recipe_of("qat", training={"device": "cuda"}), inputs_of("mlp"))
+
+
+def test_distillation_does_not_learn_from_dropout() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 5)).eval()
+    inputs, recipe = torch.randn(64, 16), recipe_of("qat", training={"epochs": 2, "learning_rate": 0.01})
+    assert sqnr_of(model, quantized(model, recipe, inputs), recipe, inputs) > 28
