@@ -29,6 +29,9 @@ CALLS: dict[str, Callable[[Tensor], object]] = {
         + F.hardtanh(x, -2.0, 0.5)
         + F.glu(x, 2).repeat(1, 1, 2, 1)
     ),
+    "shrinking activations": lambda x: (
+        F.softshrink(x, 0.3) + F.hardshrink(x) + F.threshold(x, 0.1, -1.0) + F.rrelu(x) + F.tanhshrink(x)
+    ),
     "dropouts": lambda x: F.alpha_dropout(
         F.dropout2d(F.dropout(x, 0.3, training=False), training=False), training=False
     ),
