@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,16 @@ def text(body: Any, key: str) -> str:
     return value
 
 
+def identifier(name: str) -> str:
+    """`name`, if it can be that of an argument.
+
+    torch.fx writes such names into Python code, which it runs: anything else than a plain word would be run with it.
+    """
+    if not name.isascii() or not name.isidentifier() or keyword.iskeyword(name):
+        raise InvalidModelError(f"The model has {name[:80]!r}, which cannot name an argument.")
+    return name
+
+
 # A device means nothing here: the whole program runs where its inputs are. So do layout and pinned memory. Graphs are
 # taken apart before anything asks for them.
 _NOT_ARGUMENTS = frozenset({"as_device", "as_layout", "as_graph"})
@@ -49,7 +60,7 @@ def node_of(node: schema.Node) -> Node:
     module, module_type = _module(node.metadata.get("nn_module_stack", ""))
     return Node(
         target=node.target.removeprefix("torch.ops."),
-        args={argument.name: argument_value(argument.arg) for argument in inputs},
+        args={identifier(argument.name): argument_value(argument.arg) for argument in inputs},
         positional=tuple(argument.name for argument in inputs if argument.kind != _KEYWORD),
         results=results,
         single=single,

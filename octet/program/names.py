@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 from octet.program.steps import Module, Step
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from octet.program.graph import Graph, Node, Ref
+
+MAX_DEPTH = 32
+"""Containers around a module; each is remembered by its whole path, so a file may not name thousands."""
 
 _NOT_AN_IDENTIFIER = re.compile(r"[^A-Za-z0-9_.]+")
 
@@ -53,7 +58,8 @@ class _Names:
         self.paths: dict[str, str] = {}
         self._graph = graph
         self._taken: set[str] = set()
-        self._containers = {parent for path in containers for parent in _parents(path)}
+        self._numbers: Counter[str] = Counter()  # by path; counting anew would take the square of the calls
+        self._containers = {parent for path in containers for parent in _parents(path)[:MAX_DEPTH]}
 
     def offer(self, rank: int, key: str, module: Module, node: Node) -> None:
         """Names the module of `key` if this rank of reasons gives it a name."""
@@ -61,7 +67,10 @@ class _Names:
             return
         path = _RULES[rank](self._graph, module, node)
         if path is not None:
-            plain = ".".join(part for part in _NOT_AN_IDENTIFIER.sub("_", path).split(".") if part)
+            words = (word for word in _NOT_AN_IDENTIFIER.sub("_", path).split(".") if word)
+            # torch.fx writes paths into Python code, where a keyword is no attribute.
+            parts = [f"{word}_" if iskeyword(word) else word for word in words]
+            plain = ".".join([*parts[:MAX_DEPTH], "_".join(parts[MAX_DEPTH:])]).rstrip(".")
             self.paths[key] = self._free(plain, module)
 
     def _free(self, path: str, module: Module) -> str:
@@ -72,10 +81,10 @@ class _Names:
             if parent in self._taken:
                 path = parent + "_" + path[len(parent) + 1 :].replace(".", "_")
                 break
-        free, number = path, 0
+        free = path
         while free in self._taken or free in self._containers:
-            number += 1
-            free = f"{path}_{number}"
+            self._numbers[path] += 1
+            free = f"{path}_{self._numbers[path]}"
         self._taken.add(free)
         self._containers.update(_parents(free))
         return free

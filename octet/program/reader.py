@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import keyword
 from typing import TYPE_CHECKING, Any
 
 from octet.errors import InvalidModelError
-from octet.program.arguments import argument_value, one_key, text
+from octet.program.arguments import argument_value, identifier, one_key, text
 from octet.program.graph import Graph, Ref, Weight, refs
 from octet.program.regions import read_nodes
 
@@ -62,10 +61,9 @@ def _input_name(kind: str, body: dict[str, Any]) -> str:
         raise InvalidModelError(
             "The model takes an input that is not a tensor.", hint="Export it with that value fixed in the model."
         )
-    name = text(argument, "name")
-    # The name becomes a parameter's in Python code that torch.fx generates.
-    if not name.isidentifier() or keyword.iskeyword(name) or name == "self":
-        raise InvalidModelError(f"The model has an input named {name[:80]!r}, which cannot name an argument.")
+    name = identifier(text(argument, "name"))
+    if name == "self":
+        raise InvalidModelError("The model has an input named 'self', which cannot name an argument.")
     return name
 
 

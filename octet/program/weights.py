@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from octet.program.archive import Archive, Record
 
 MAX_OVERLAP = 8
+MAX_SHARING = 4096
+"""Different tensors in one record: each is looked for in each piece of it."""
 FOLDERS = {
     "weights": ("data/weights/", "data/weights/model_weights_config.json"),
     "constants": ("data/constants/", "data/constants/model_constants_config.json"),
@@ -151,7 +153,8 @@ def check_finite(archive: Archive, tensors: Iterable[StoredTensor]) -> None:
 
 def _check_record(archive: Archive, tensors: list[StoredTensor]) -> None:
     record = tensors[0].record
-    if sum(tensor.length for tensor in tensors) > MAX_OVERLAP * max(record.size, 1):
+    whole = sum(tensor.length for tensor in tensors)
+    if len(tensors) > MAX_SHARING or whole > MAX_OVERLAP * max(record.size, 1):
         raise InvalidModelError(f"The weights in {record.name!r} overlap more than those of a real model.")
     nans, infinities = [0] * len(tensors), [0] * len(tensors)
     at = record.offset

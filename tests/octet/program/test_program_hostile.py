@@ -262,3 +262,59 @@ def test_any_value_of_another_kind_gives_one_of_our_errors(
     path = write(tmp_path / "odd.pt2", content)
     with contextlib.suppress(OctetError):
         _load_and_build(path)
+
+
+@pytest.mark.timeout(40)  # it took minutes while each call was numbered from 1 anew
+def test_calls_without_number_in_one_module_are_named_in_no_time(resnet_pt2: Path, tmp_path: Path) -> None:
+    def multiply(document: Document) -> None:
+        relu = next(node for node in nodes(document) if "relu" in node["target"])
+        metadata = {"nn_module_stack": "block,block,Block"}
+        graph, value = document["graph_module"]["graph"], "x"
+        for number in range(30_000):
+            source = {"name": "self", "arg": {"as_tensor": {"name": value}}, "kind": 1}
+            value = f"relu_more_{number}"
+            result = {"as_tensor": {"name": value}}
+            graph["nodes"].append(
+                {**relu, "target": "torch.ops.aten.relu.default", "inputs": [source], "outputs": [result]}
+                | {"metadata": metadata}
+            )
+        document["graph_module"]["signature"]["output_specs"][0]["user_output"]["arg"]["as_tensor"]["name"] = value
+        meta = next(iter(graph["tensor_values"].values()))
+        graph["tensor_values"][value] = meta
+
+    program = octet.load(changed(resnet_pt2, tmp_path / "many.pt2", MODEL, multiply))
+    assert len({layer.name for layer in program.layers}) == 30_000
+
+
+def test_a_path_through_thousands_of_containers_is_cut_short(resnet_pt2: Path, tmp_path: Path) -> None:
+    def deepen(document: Document) -> None:
+        for node in nodes(document):
+            node["metadata"]["nn_module_stack"] = f"a,{'.'.join('a' * 480)},Block"
+
+    program = octet.load(changed(resnet_pt2, tmp_path / "deep.pt2", MODEL, deepen))
+    assert max(layer.name.count(".") for layer in program.layers) <= 33
+
+
+@pytest.mark.parametrize("name", ["", "a b", "class", "stride=__import__('os').mkdir(CANARY), stride", "é"])
+def test_the_name_of_an_argument_never_becomes_code(name: str, resnet_pt2: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "executed"
+
+    def rename(document: Document) -> None:
+        pool = next(node for node in nodes(document) if "max_pool2d" in node["target"])
+        pool["inputs"][1]["name"] = name.replace("CANARY", repr(str(canary)))
+
+    path = changed(resnet_pt2, tmp_path / "named.pt2", MODEL, rename)
+    with pytest.raises(InvalidModelError, match="cannot name an argument"):
+        octet.load(path).module()(torch.randn(1, 3, 32, 32))
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("path", ["layer1.class.relu", "lambda"])
+def test_a_module_may_be_named_after_a_word_of_python(path: str, resnet_pt2: Path, tmp_path: Path) -> None:
+    def rename(document: Document) -> None:
+        for node in nodes(document):
+            if "relu" in node["target"]:
+                node["metadata"]["nn_module_stack"] = f"a,{path},torch.nn.modules.activation.ReLU"
+
+    module = octet.load(changed(resnet_pt2, tmp_path / "named.pt2", MODEL, rename)).module()
+    assert module(torch.randn(1, 3, 32, 32)).shape == (1, 5)
