@@ -27,6 +27,21 @@ def judge(
     return tuple(results)
 
 
+_NOT_JUDGED = {
+    "max_accuracy_drop": "there are no labels to measure accuracy by",
+    "min_speedup": "the engine is not made for this CPU",
+}
+
+
+def not_judged(results: Sequence[GateResult]) -> tuple[str, ...]:
+    """A sentence for each gate that had nothing to be judged by: it has not been passed."""
+    return tuple(
+        f"The gate {result.gate} was not judged: {_NOT_JUDGED[result.gate]}."
+        for result in results
+        if result.passed is None
+    )
+
+
 def _accuracy_drop(limit: float, accuracy: Accuracy | None) -> GateResult:
     """Of classifiers with labels; a mean squared error is no fraction."""
     drop = accuracy.drop if accuracy is not None and accuracy.metric == "accuracy" else None

@@ -119,7 +119,7 @@ def _evaluation(
         return (
             used,
             "calibration",
-            ("The figures are of samples that the model was calibrated on: give evaluation data.",),
+            ("The figures are of samples that the model was calibrated or trained on: give evaluation data.",),
         )
     made_up = synthetic(spec, SYNTHETIC_EVALUATION, seed=1)
     return made_up, "synthetic", ("The figures are of synthetic inputs: give evaluation data for real ones.",)

@@ -23,7 +23,7 @@ from octet.measure import (
     threads_of,
 )
 from octet.measure.latency import threads
-from octet.pipeline.gates import judge
+from octet.pipeline.gates import judge, not_judged
 from octet.pipeline.inputs import JobData, choose_data
 from octet.pipeline.stages import Stages
 from octet.progress import OnProgress, ignore
@@ -190,7 +190,7 @@ def _report(job: _Job, quantized: Quantized) -> Report:
         layers=layers,
         gates=gates,
         verdict="fails" if any(gate.passed is False for gate in gates) else "passes",
-        warnings=(*job.data.warnings, *quantized.plan.warnings, *_warnings(job)),
+        warnings=(*job.data.warnings, *quantized.plan.warnings, *_warnings(job), *not_judged(gates)),
         seconds=dict(job.stages.seconds),
     )
 
