@@ -17,7 +17,7 @@ from octet.errors import InvalidDatasetError
 from octet.spec import ArraySpec, DatasetSpec, ProgramSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from octet.data.files import Array
@@ -71,10 +71,6 @@ class Dataset:
             self.arrays[name].astype(tensor.dtype, copy=False)
             for name, tensor in zip(names, program.inputs, strict=True)
         )
-
-    def subset(self, indices: Sequence[int] | slice | Array) -> Dataset:
-        """The samples at `indices`, in that order."""
-        return Dataset({name: array[indices] for name, array in self.arrays.items()})
 
 
 def read_dataset(path: str | Path) -> Dataset:

@@ -216,9 +216,3 @@ def test_targets_are_labels_or_values(arrays: Arrays) -> None:
     assert labels is not None
     assert values is not None
     assert (labels.dtype, values.dtype) == (np.int64, np.float32)
-
-
-def test_a_subset_keeps_the_order_asked_for(arrays: Arrays) -> None:
-    subset = Dataset(arrays).subset([4, 0])
-    assert len(subset) == 2
-    assert subset.arrays["label"].tolist() == [1, 0]
