@@ -14,7 +14,23 @@ import torch
 
 def script(module: torch.nn.Module) -> torch.jit.ScriptModule:
     """`module` in eval mode as TorchScript."""
+    _forget_dead_builtins(module)
     return cast("torch.jit.ScriptModule", torch.jit.script(module.eval()))
+
+
+def _forget_dead_builtins(module: torch.nn.Module) -> None:
+    """Keeps TorchScript from taking an attribute for a builtin function.
+
+    torch knows builtins by their `id()` alone and does not keep them alive. Once one is gone, as happens when torch
+    refreshes an operator, its id may come to be that of a list such as a convolution's padding; in one process of forty
+    or so compiling failed with "builtin cannot be used as a value". What is not callable is no builtin, so an entry
+    under its id is of one that is gone.
+    """
+    builtins = torch.jit._builtins._get_builtin_table()  # type: ignore[no-untyped-call]  # noqa: SLF001 - no public way
+    for part in module.modules():
+        for value in vars(part).values():
+            if not callable(value):
+                builtins.pop(id(value), None)
 
 
 def freeze(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
