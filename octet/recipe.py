@@ -16,6 +16,10 @@ from octet.engines import ENGINES, EngineName
 from octet.errors import InvalidRecipeError
 from octet.validation import field_errors
 
+# Beyond these a job would only exhaust its worker.
+MOST_BATCH = 4096
+MOST_THREADS = 256
+
 Method = Literal["dynamic", "static", "qat"]
 LayerMethod = Literal["float", "dynamic", "static", "qat"]
 
@@ -102,12 +106,12 @@ class Measure(_Section):
     layers: bool = Field(True, description="Whether to measure each layer's error.")
 
     @model_validator(mode="after")
-    def _counts_are_positive(self) -> Self:
-        if any(size < 1 for size in self.batch_sizes):
-            msg = "batch sizes start at 1"
+    def _counts_are_sane(self) -> Self:
+        if not all(1 <= size <= MOST_BATCH for size in self.batch_sizes):
+            msg = f"batch sizes go from 1 to {MOST_BATCH}"
             raise ValueError(msg)
-        if self.threads != "auto" and self.threads < 1:
-            msg = "threads start at 1"
+        if self.threads != "auto" and not 1 <= self.threads <= MOST_THREADS:
+            msg = f"threads go from 1 to {MOST_THREADS}"
             raise ValueError(msg)
         return self
 

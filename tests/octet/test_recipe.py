@@ -51,7 +51,9 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_known_one(
     [
         ({"engine": "tensorrt"}, "/engine", "'tensorrt' is not known"),
         ({"octet": 2}, "/octet", "should be 1"),
-        ({"measure": {"batch_sizes": [0]}}, "/measure", "batch sizes start at 1"),
+        ({"measure": {"batch_sizes": [0]}}, "/measure", "batch sizes go from 1 to 4096"),
+        ({"measure": {"batch_sizes": [100000000]}}, "/measure", "batch sizes go from 1 to 4096"),
+        ({"measure": {"threads": 9999}}, "/measure", "threads go from 1 to 256"),
         ({"layers": [{"method": "float"}]}, "/layers/0", "needs a `name`, a `type`, or both"),
         ({"method": "qat", "layers": [{"name": "a", "method": "static"}]}, "", "cannot be mixed into a qat recipe"),
         ({"engine": "onednn", "weights": {"scheme": "affine"}}, "", "onednn takes symmetric weights only"),
