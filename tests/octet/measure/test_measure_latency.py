@@ -54,7 +54,7 @@ def test_the_models_take_turns_in_going_first() -> None:
     latency = timed(Counting("fp32", 0, log), Counting("int8", 0, log))
     rounds = log[-2 * latency.rounds :]
     assert rounds[:4] == ["fp32", "int8", "int8", "fp32"]
-    assert (latency.rounds, latency.batch_size, latency.threads) == (5, 3, 1)
+    assert (latency.rounds, latency.batch_size, latency.threads) == (10, 3, 1)
 
 
 def test_the_same_model_twice_is_neither_faster_nor_slower() -> None:
