@@ -34,7 +34,7 @@ def read_nodes(graph: schema.Graph, metas: dict[str, schema.TensorMeta]) -> Iter
 
 def _region(node: schema.Node, metas: dict[str, schema.TensorMeta]) -> Iterator[Node]:
     """The calls of a region, its inner names made unique by the region's, then one alias for each of its results."""
-    outer = node_of(node)
+    outer = node_of(node.model_copy(update={"inputs": ()}))  # which have no names
     inner, operands = _inner(node)
     prefix = "_".join(outer.results[:1]) + "."
     inputs = [_name(argument) for argument in inner.inputs]
