@@ -73,15 +73,11 @@ class Attempt:
         self._alarm = alarm
         self._reporter = Reporter(database, job.id, job.attempt)
 
-    def run(self, *, on_measured: Callable[[], None]) -> End:
-        """Do the job and record how it ended.
-
-        Args:
-            on_measured: Called when nothing is timed any more; maybe more than once, maybe never.
-        """
+    def run(self) -> End:
+        """Do the job and record how it ended."""
         with Lease(self._database, self._settings, self._job.id, self._job.attempt, self._alarm) as lease:
             try:
-                end = self._work(on_measured)
+                end = self._work()
             except Exception as reason:  # noqa: BLE001 - whatever it is, the job's owner is told in words
                 self._child.kill()  # before anyone else may take the job
                 end = self._early_end(reason)
@@ -92,11 +88,11 @@ class Attempt:
         _log.info("attempt ended", end=end.word, recorded=recorded)
         return end
 
-    def _work(self, on_measured: Callable[[], None]) -> End:
+    def _work(self) -> End:
         assignment, model_sha256 = fetch(self._database, self._settings, self._job, self._child.scratch)
         self._child.channel.assign(assignment)
         seconds = self._settings.job_timeout_seconds
-        watch(self._child, self._alarm, self._reporter, seconds=seconds, on_measured=on_measured)
+        watch(self._child, self._alarm, self._reporter, seconds=seconds)
         artifacts = collect(assignment.output, limit=artifact_bytes(self._settings))
         report = read_report(assignment.output, model_sha256=model_sha256)
         return End("succeeded", partial(leases.succeed, report=report, artifacts=artifacts))

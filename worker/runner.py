@@ -82,9 +82,9 @@ class Runner:
             child = self._spares.take()
             try:
                 attempt = Attempt(self._database, self._settings, job, child, alarm)
-                # Loading the next torch would disturb the measuring, so it waits until that is over.
-                if attempt.run(on_measured=lambda: self._spares.replace(child)) is HANDED_BACK:
+                if attempt.run() is HANDED_BACK:
                     self.handed_back.append(job.id)
             finally:
                 child.close()
+                # Not before: loading the next torch would disturb the measuring, and slow the check of the artifact.
                 self._spares.replace(child)

@@ -37,11 +37,7 @@ class Spares:
             return child
 
     def replace(self, child: Child) -> None:
-        """Start the successor of a child that was taken.
-
-        To be called when loading another torch no longer disturbs the job's measuring, at the latest when the job ends;
-        the second call does nothing.
-        """
+        """Start the successor of a child that was taken; to be called when its job has ended."""
         with self._lock:
             self._taken.discard(child)
         self.tend()

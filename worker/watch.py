@@ -10,14 +10,10 @@ from octet.errors import OctetError
 from worker.protocol import Advanced, Failed, Finished, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octet.wire import JobError
     from worker.alarm import Alarm, Reason
     from worker.process import Child
     from worker.reporter import Reporter
-
-_MEASURED = ("save", "verify")  # the stages in which nothing is timed any more
 
 
 class Interrupted(Exception):  # noqa: N818 - an event, not a mistake
@@ -46,7 +42,7 @@ class TimedOutError(OctetError):
     code = "timeout"
 
 
-def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_measured: Callable[[], None]) -> None:
+def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float) -> None:
     """Return once the child says that it has finished.
 
     Args:
@@ -54,7 +50,6 @@ def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_
         alarm: What ends the watch before that.
         reporter: Takes in the progress.
         seconds: The longest it may take.
-        on_measured: Called when the job has nothing left to time; maybe more than once.
 
     Raises:
         Interrupted, Crashed, Refused, TimedOutError: As they say.
@@ -72,20 +67,18 @@ def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_
         readable = select.select([child.channel.fileno(), alarm.fileno()], [], [], timeout)[0]
         if alarm.reason is not None:
             raise Interrupted(alarm.reason)
-        if child.channel.fileno() in readable and _listen(child, reporter, on_measured):
+        if child.channel.fileno() in readable and _listen(child, reporter):
             return
         reporter.tell()
 
 
-def _listen(child: Child, reporter: Reporter, on_measured: Callable[[], None]) -> bool:
+def _listen(child: Child, reporter: Reporter) -> bool:
     """Take in what the child says; whether it has finished."""
     try:
         for message in child.channel.receive():
             match message:
                 case Advanced(progress=progress):
                     reporter.hear(progress)
-                    if progress.stage in _MEASURED:
-                        on_measured()
                 case Failed(error=error):
                     raise Refused(error)
                 case Finished():

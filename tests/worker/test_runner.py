@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+import torch
 from sqlalchemy import update
 from working import ENDLESS, QUICK, Desk, wait_until
 
+import octet
 from store.tables import Job
 from worker.limits import threads
 from worker.process import Child
@@ -42,10 +44,11 @@ def runner_with(database: Database, settings: Settings) -> Iterator[Callable[...
 
 
 def test_a_job_that_needs_more_memory_than_it_may_have_fails_in_words(
-    desk: Desk, model: Path, runner_with: Callable[..., Runner]
+    desk: Desk, tmp_path: Path, runner_with: Callable[..., Runner]
 ) -> None:
-    greedy = {**QUICK, "measure": {"seconds": 0.05, "layers": False, "batch_sizes": [8_000_000]}}
-    job_id = desk.submit(model, greedy, hint=False)
+    wide = octet.export(torch.nn.Linear(16, 2**17), (torch.randn(2, 16),), tmp_path / "wide.pt2")
+    greedy = {**QUICK, "measure": {"seconds": 0.05, "layers": False, "batch_sizes": [4096]}}  # 2 GiB of outputs
+    job_id = desk.submit(wide, greedy, hint=False)
     runner_with(job_memory_bytes=GIB).run(job_id)
     job = desk.job(job_id)
     assert job.state == "failed"
