@@ -17,12 +17,6 @@ class UnauthorizedError(OctetError):
     code = "unauthorized"
 
 
-class BodyTooLargeError(OctetError):
-    """The body is larger than the service takes."""
-
-    code = "body_too_large"
-
-
 class IncompleteBodyError(OctetError):
     """The body ended before it was complete."""
 

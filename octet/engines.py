@@ -21,7 +21,6 @@ class Engine:
         cpu_flags: CPU features without which the artifact's int8 kernels do not run as measured.
         reduce_range: Whether 7-bit activations are the default: without VNNI the 8-bit products of two
             neighbours overflow the 16-bit accumulator (vpmaddubsw).
-        per_channel_weights: Whether weights may have one scale per output channel.
         affine_weights: Whether weights may have a zero point other than 0.
     """
 
@@ -30,7 +29,6 @@ class Engine:
     architectures: tuple[str, ...]
     cpu_flags: tuple[str, ...]
     reduce_range: bool
-    per_channel_weights: bool
     affine_weights: bool = True
 
     @property
@@ -45,19 +43,16 @@ _ARM = ("aarch64", "arm64")
 ENGINES: dict[str, Engine] = {
     engine.name: engine
     for engine in (
-        Engine("fbgemm", "server x86 with AVX2", _X86, ("avx2",), reduce_range=True, per_channel_weights=True),
-        Engine(
-            "x86", "fbgemm and oneDNN, chosen per layer", _X86, ("avx2",), reduce_range=True, per_channel_weights=True
-        ),
+        Engine("fbgemm", "server x86 with AVX2", _X86, ("avx2",), reduce_range=True),
+        Engine("x86", "fbgemm and oneDNN, chosen per layer", _X86, ("avx2",), reduce_range=True),
         Engine(
             "onednn",
             "x86 with VNNI or AMX",
             _X86,
             ("avx512_vnni|avx_vnni",),
             reduce_range=False,
-            per_channel_weights=True,
             affine_weights=False,
         ),
-        Engine("qnnpack", "ARM phones and boards", _ARM, (), reduce_range=False, per_channel_weights=True),
+        Engine("qnnpack", "ARM phones and boards", _ARM, (), reduce_range=False),
     )
 }

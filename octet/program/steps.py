@@ -38,29 +38,26 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class _Call:
+    name: str
+    args: tuple[Value, ...]
+    kwargs: dict[str, Value] = field(default_factory=dict)
+
+    def values(self) -> tuple[Value, ...]:
+        """Everything it is called with."""
+        return (*self.args, *self.kwargs.values())
+
+
+class Function(_Call):
     """Calls a function, named by its import path."""
 
-    name: str
-    args: tuple[Value, ...]
-    kwargs: dict[str, Value] = field(default_factory=dict)
-
-    def values(self) -> tuple[Value, ...]:
-        """Everything it is called with."""
-        return (*self.args, *self.kwargs.values())
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(_Call):
     """Calls a method of the first argument."""
 
-    name: str
-    args: tuple[Value, ...]
-    kwargs: dict[str, Value] = field(default_factory=dict)
-
-    def values(self) -> tuple[Value, ...]:
-        """Everything it is called with."""
-        return (*self.args, *self.kwargs.values())
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,10 +105,10 @@ def activation_config(recipe: Recipe) -> TensorConfig:
 
 
 def weight_config(recipe: Recipe) -> TensorConfig:
-    """Weights are signed; one scale per output channel unless the recipe or the engine says otherwise."""
+    """Weights are signed; one scale per output channel unless the recipe says otherwise."""
     weights = recipe.weights
     training = recipe.method == "qat"
-    granularity = weights.granularity if ENGINES[recipe.engine].per_channel_weights else "per_tensor"
+    granularity = weights.granularity
     observers = TRAINING_WEIGHT_OBSERVERS if training else WEIGHT_OBSERVERS
     return TensorConfig(
         observer=observers[granularity],
