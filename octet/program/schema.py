@@ -2,19 +2,32 @@
 
 Source: `torch/_export/serde/schema.py`, major version 8. Unknown keys are ignored, since minor versions add some; a
 known key of a wrong kind is an error. pydantic's JSON parser bounds the nesting depth, and nothing is ever evaluated.
+
+A document of a few megabytes can stand for gigabytes of objects (`[{},{},…`), so its values are counted before any of
+it is parsed.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, RootModel, ValidationError
 
 from octet.errors import InvalidModelError
 
+MAX_VALUES = 1_500_000
+"""Values of a JSON document. torch.export writes 60 to 150 for each call of an operator."""
+MAX_TEXT = 1000
+"""Characters of a name, a path or a target."""
 SCHEMA_MAJOR = 8
 ATEN_OPSETS = (10,)
 TREESPEC_VERSION = 1
+_MOST_MISTAKES = 100
+"""Mistakes that pydantic is asked about: describing each of a million takes gigabytes."""
+
+_Item = TypeVar("_Item")
+Many = Annotated[tuple[_Item, ...], FailFast()]
+"""A list, refused at its first wrong item."""
 
 
 class _Part(BaseModel):
@@ -38,8 +51,8 @@ class TensorMeta(_Part):
     """A tensor's dtype, sizes and layout. `dtype` and `layout` are numbers of the schema's own."""
 
     dtype: int
-    sizes: tuple[Size, ...] = Field(max_length=64)
-    strides: tuple[Size, ...] = Field(max_length=64)
+    sizes: Many[Size] = Field(max_length=64)
+    strides: Many[Size] = Field(max_length=64)
     storage_offset: Size
     layout: int
 
@@ -47,7 +60,7 @@ class TensorMeta(_Part):
 class NamedArgument(_Part):
     """One argument of a node; `arg` has one key that says its kind. `kind` 1 is positional, 2 keyword."""
 
-    name: str
+    name: str = Field(max_length=MAX_TEXT)
     arg: dict[str, Any]
     kind: int | None = None
 
@@ -55,38 +68,40 @@ class NamedArgument(_Part):
 class Node(_Part):
     """One call of an operator."""
 
-    target: str
-    inputs: tuple[NamedArgument, ...]
-    outputs: tuple[dict[str, Any], ...]
+    target: str = Field(max_length=MAX_TEXT)
+    inputs: Many[NamedArgument]
+    outputs: Many[dict[str, Any]]
     metadata: dict[str, str] = {}
 
 
 class Graph(_Part):
     """A list of calls, in order of execution."""
 
-    inputs: tuple[dict[str, Any], ...]
-    outputs: tuple[dict[str, Any], ...]
-    nodes: tuple[Node, ...]
+    inputs: Many[dict[str, Any]]
+    outputs: Many[dict[str, Any]]
+    nodes: Many[Node]
     tensor_values: dict[str, TensorMeta]
 
 
 class Signature(_Part):
     """What the graph's inputs and outputs stand for; each spec has one key that says its kind."""
 
-    input_specs: tuple[dict[str, dict[str, Any]], ...]
-    output_specs: tuple[dict[str, dict[str, Any]], ...]
+    input_specs: Many[dict[str, dict[str, Any]]]
+    output_specs: Many[dict[str, dict[str, Any]]]
 
 
 class CallSignature(_Part):
     """How the source model is called: its nested inputs and outputs, as pytree specs in JSON."""
 
+    in_spec: str = ""
     out_spec: str
+    forward_arg_names: tuple[str, ...] | None = None
 
 
 class ModuleCall(_Part):
     """One module of the source model."""
 
-    fqn: str = Field(max_length=1000)
+    fqn: str = Field(max_length=MAX_TEXT)
     signature: CallSignature | None = None
 
 
@@ -95,7 +110,7 @@ class GraphModule(_Part):
 
     graph: Graph
     signature: Signature
-    module_call_graph: tuple[ModuleCall, ...]
+    module_call_graph: Many[ModuleCall]
 
 
 class SchemaVersion(_Part):
@@ -110,7 +125,7 @@ class Version(_Part):
 
     schema_version: SchemaVersion
     opset_version: dict[str, int]
-    torch_version: str = "unknown"
+    torch_version: str = Field("unknown", max_length=MAX_TEXT)
 
 
 class Document(Version):
@@ -138,7 +153,7 @@ class Treespec(_Part):
 
     type: str | None
     context: Any = None
-    children_spec: tuple[Treespec, ...] = ()
+    children_spec: Many[Treespec] = ()
 
 
 class TreespecFile(RootModel[tuple[int, Treespec]]):
@@ -152,25 +167,47 @@ def parse(part: type[_PartType], text: bytes | str, where: str) -> _PartType:
     """`text` as a part of the schema.
 
     Raises:
-        InvalidModelError: If it is no JSON, or not of the schema's form; names the first place.
+        InvalidModelError: If it is no JSON, is too large, or is not of the schema's form; names the first place.
     """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    # Each value but the first stands behind one of these; those inside strings are counted too, so this is the most.
+    if sum(map(data.count, (b"[", b"{", b","))) > MAX_VALUES:
+        raise InvalidModelError(f"{where} holds more than {MAX_VALUES} values, more than Octet reads.")
     try:
-        return part.model_validate_json(text)
+        return part.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = "/".join(str(step) for step in first["loc"])
-        raise InvalidModelError(f"{where} is not what torch.export writes: {first['msg']} (at /{place}).") from None
+        mistake = _first_mistake(error)
+    # Raised out here, where the objects that the mistake was found in are gone.
+    raise InvalidModelError(f"{where} is not what torch.export writes: {mistake}.")
+
+
+def _first_mistake(error: ValidationError) -> str:
+    if error.error_count() > _MOST_MISTAKES:
+        return f"it has {error.error_count()} mistakes"
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = "/".join(str(step) for step in first["loc"])
+    return f"{first['msg']} (at /{place[:MAX_TEXT]})"
 
 
 def parse_document(text: bytes) -> Document:
     """`models/model.json`, if it was written with a schema that Octet knows."""
     where = "models/model.json"
-    version = parse(Version, text, where)
-    major, aten = version.schema_version.major, version.opset_version.get("aten")
+    try:
+        document: Version | None = parse(Document, text, where)
+    except InvalidModelError as error:
+        document, mistake = None, error
+    if not isinstance(document, Document):
+        _check_version(parse(Version, text, where))  # another version may have another form: then that is what to say
+        raise mistake
+    _check_version(document)
+    return document
+
+
+def _check_version(document: Version) -> None:
+    major, aten = document.schema_version.major, document.opset_version.get("aten")
     if major != SCHEMA_MAJOR or aten not in ATEN_OPSETS:
         raise InvalidModelError(
-            f"The model was exported by torch {version.torch_version} with schema {major} and aten opset {aten}; "
+            f"The model was exported by torch {document.torch_version} with schema {major} and aten opset {aten}; "
             f"Octet reads schema {SCHEMA_MAJOR} with aten opset {ATEN_OPSETS[0]}.",
             hint="Export it again with torch 2.8 to 2.13.",
         )
-    return parse(Document, text, where)
