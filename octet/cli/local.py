@@ -8,7 +8,7 @@ import typer
 import octet
 from octet.cli import bars, render
 from octet.cli.app import AsJson, EngineName, MethodName, ModelFile, RecipeName, answer, chosen_recipe, require_gates
-from octet.cli.source import example_tensor, load_module
+from octet.cli.source import example_inputs, load_module
 
 
 def inspect(model: ModelFile, as_json: AsJson = False) -> None:
@@ -21,13 +21,18 @@ def export(
     source: Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="A module, or a function that makes one.")],
     example: Annotated[
         list[str],
-        typer.Option(metavar="SHAPE[:DTYPE]", help="An example input, such as 1x3x224x224 or 1x128:int64; in order."),
+        typer.Option(
+            metavar="[NAME:]SHAPE[:DTYPE]",
+            help="An example input, such as 1x3x224x224 or ids:1xlength=128:int64; in order, or each with its name. "
+            "The first axis is the batch; an axis with a name is open too.",
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", dir_okay=False, help="The `.pt2` to write.")],
     as_json: AsJson = False,
 ) -> None:
     """Make a `.pt2` of a model in your own code. This runs FILE.py, on this machine."""
-    octet.export(load_module(source), tuple(map(example_tensor, example)), output)
+    inputs, axes = example_inputs(example)
+    octet.export(load_module(source), inputs, output, dynamic_axes=axes)
     inspect(output, as_json=as_json)
 
 

@@ -13,7 +13,11 @@ from octet.errors import ExportFailedError
 if TYPE_CHECKING:
     import torch
 
-_EXAMPLE = re.compile(r"(\d+(?:x\d+)*)(?::(\w+))?")
+    from octet.exporting.axes import DynamicAxes
+
+_AXIS = r"(?:[A-Za-z_]\w*=)?\d+"
+_EXAMPLE = re.compile(rf"(?:(?P<name>[A-Za-z_]\w*):)?(?P<shape>{_AXIS}(?:x{_AXIS})*)(?::(?P<dtype>\w+))?")
+_AXES = re.compile(r"(?:([A-Za-z_]\w*)=)?(\d+)x?")
 
 
 def load_module(source: str) -> torch.nn.Module:
@@ -43,22 +47,40 @@ def load_module(source: str) -> torch.nn.Module:
     return found
 
 
-def example_tensor(text: str) -> torch.Tensor:
-    """A tensor for `1x3x224x224` (float32) or `1x128:int64`: normal noise, or zeros where numbers are not real.
+def example_inputs(texts: list[str]) -> tuple[list[torch.Tensor] | dict[str, torch.Tensor], DynamicAxes]:
+    """The example inputs that `texts` describe, by position or by name, and the axes that they leave open.
+
+    Each is `[NAME:]SHAPE[:DTYPE]`, such as `1x3x224x224` (float32) or `ids:1xlength=128:int64`: normal noise, or zeros
+    where numbers are not real. An axis written `NAME=SIZE` is open.
 
     Raises:
-        ExportFailedError: If `text` is of another form.
+        ExportFailedError: If one is of another form, or only some are named.
     """
+    examples = [_example(text) for text in texts]
+    axes: DynamicAxes = {name or position: axes for position, (name, _, axes) in enumerate(examples)}
+    names = [name for name, _, _ in examples if name]
+    if not names:
+        return [tensor for _, tensor, _ in examples], axes
+    if len(set(names)) != len(examples):
+        raise ExportFailedError("Some example inputs have no name of their own.", hint="Name each of them, or none.")
+    return {name: tensor for name, tensor, _ in examples}, axes
+
+
+def _example(text: str) -> tuple[str, torch.Tensor, dict[int, str]]:
+    """Name, tensor and open axes of one example."""
     import torch  # noqa: PLC0415 - as above
 
     match = _EXAMPLE.fullmatch(text)
-    dtype = getattr(torch, (match and match[2]) or "float32", None)
+    dtype = getattr(torch, (match and match["dtype"]) or "float32", None)
     if match is None or not isinstance(dtype, torch.dtype):
         raise ExportFailedError(
-            f"{text!r} is not an example input.", hint="Say SHAPE or SHAPE:DTYPE, such as 1x3x224x224 or 1x128:int64."
+            f"{text!r} is not an example input.",
+            hint="Say [NAME:]SHAPE[:DTYPE], such as 1x3x224x224 or ids:1xlength=128:int64.",
         )
-    shape = [int(size) for size in match[1].split("x")]
-    return torch.randn(shape, dtype=dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
+    axes = _AXES.findall(match["shape"])
+    shape = [int(size) for _, size in axes]
+    tensor = torch.randn(shape, dtype=dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
+    return match["name"] or "", tensor, {axis: label for axis, (label, _) in enumerate(axes) if label}
 
 
 def _run(path: Path) -> object:

@@ -12,8 +12,6 @@ import torch
 from asking import left_behind, problem
 from safetensors.numpy import save
 
-import octet
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -30,17 +28,6 @@ class _Unknown(torch.nn.Module):
         return torch.special.bessel_j0(x)
 
 
-def _exported(model: torch.nn.Module) -> Callable[[Path], bytes]:
-    return lambda folder: octet.export(model, torch.randn(2, 4), folder / "model.pt2").read_bytes()
-
-
-def _not_a_number(folder: Path) -> bytes:
-    model = torch.nn.Linear(4, 3)
-    with torch.no_grad():
-        model.weight[0, 0] = float("nan")
-    return _exported(model)(folder)
-
-
 def _written(write: Callable[[io.BytesIO], object]) -> Callable[[Path], bytes]:
     def make(_: Path) -> bytes:
         stream = io.BytesIO()
@@ -48,6 +35,18 @@ def _written(write: Callable[[io.BytesIO], object]) -> Callable[[Path], bytes]:
         return stream.getvalue()
 
     return make
+
+
+def _exported(model: torch.nn.Module) -> Callable[[Path], bytes]:
+    """As torch writes it: `octet.export` would refuse to."""
+    return _written(lambda stream: torch.export.save(torch.export.export(model, (torch.randn(2, 4),)), stream))
+
+
+def _not_a_number(folder: Path) -> bytes:
+    model = torch.nn.Linear(4, 3)
+    with torch.no_grad():
+        model.weight[0, 0] = float("nan")
+    return _exported(model)(folder)
 
 
 def _old_layout(stream: io.BytesIO) -> None:

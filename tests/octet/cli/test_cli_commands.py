@@ -115,6 +115,27 @@ def test_a_model_is_exported_from_the_users_own_code(tmp_path: Path) -> None:
     assert "int64 [batch, 6]" in done.stdout
 
 
+FORWARD = """
+import torch
+
+class Scale(torch.nn.Module):
+    def forward(self, x, scale):
+        return torch.relu(x) * scale
+"""
+
+
+def test_axes_with_a_name_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "scaled.py").write_text(FORWARD)
+    examples = ("--example", "scale:2x1", "--example", "x:2xwidth=8")
+    done = octet_here("export", f"{tmp_path}/scaled.py:Scale", *examples, "-o", tmp_path / "out.pt2", "--json")
+    assert done.exit_code == 0, done.stderr
+    inputs = ProgramSpec.model_validate_json(done.stdout).inputs
+    assert [(tensor.name, tensor.shape[0]) for tensor in inputs] == [("x", "batch"), ("scale", "batch")]
+    assert [tensor.shape[1] == 1 for tensor in inputs] == [False, True]
+    assert isinstance(inputs[0].shape[1], str)
+
+
 @pytest.mark.parametrize(
     ("source", "example", "sentence"),
     [
@@ -123,6 +144,7 @@ def test_a_model_is_exported_from_the_users_own_code(tmp_path: Path) -> None:
         ("mine.py:absent", "1x3", "absent in mine.py is neither a module nor a function that makes one."),
         ("mine.py:make_model", "1,3", "'1,3' is not an example input."),
         ("mine.py:make_model", "1x3:int63", "'1x3:int63' is not an example input."),
+        ("mine.py:make_model", "ids:1x=3", "'ids:1x=3' is not an example input."),
     ],
 )
 def test_what_cannot_be_exported_is_told(
