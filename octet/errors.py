@@ -91,6 +91,12 @@ class MissingDependencyError(OctetError):
     code = "missing_dependency"
 
 
+class OutOfMemoryError(OctetError):
+    """A call of the model asks for more memory than there is."""
+
+    code = "out_of_memory"
+
+
 class QuantizationFailedError(OctetError):
     """The model could not be turned into an int8 one, not even with layers left in float."""
 

@@ -11,11 +11,26 @@ from typing import cast
 
 import torch
 
+from octet.errors import InvalidModelError
+
+MAX_REASON = 500
+"""Characters of the compiler's words that are passed on: it quotes the code."""
+
 
 def script(module: torch.nn.Module) -> torch.jit.ScriptModule:
-    """`module` in eval mode as TorchScript."""
+    """`module` in eval mode as TorchScript.
+
+    Raises:
+        InvalidModelError: If TorchScript has no form for what the graph says.
+    """
     _forget_dead_builtins(module)
-    return cast("torch.jit.ScriptModule", torch.jit.script(module.eval()))
+    try:
+        return cast("torch.jit.ScriptModule", torch.jit.script(module.eval()))
+    except Warning:
+        raise
+    except Exception as error:  # the compiler raises nearly every kind
+        reason = str(error).strip()[:MAX_REASON] or type(error).__name__
+        raise InvalidModelError(f"The model cannot be compiled to TorchScript: {reason}") from error
 
 
 def _forget_dead_builtins(module: torch.nn.Module) -> None:

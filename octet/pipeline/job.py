@@ -7,12 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from octet import artifact, torchscript
 from octet.analysis import layer_facts
 from octet.engines import ENGINES
-from octet.errors import InvalidModelError
 from octet.measure import (
     best_float_form,
     compare,
@@ -26,12 +23,14 @@ from octet.measure.latency import threads
 from octet.pipeline.gates import judge, not_judged
 from octet.pipeline.inputs import JobData, choose_data
 from octet.pipeline.stages import Stages
+from octet.pipeline.trial import try_out
 from octet.progress import OnProgress, ignore
 from octet.quantization import Quantized, quantize_module, reduces_range, use_engine
 from octet.report import EngineFacts, ModelFacts, Report, Size
 from octet.version import __version__
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from torch.fx import GraphModule
 
@@ -113,13 +112,14 @@ def quantize(
     Raises:
         InvalidDatasetError: If data is missing, or does not fit the model.
         InvalidModelError: If the model does not run on its own inputs.
+        OutOfMemoryError: If it asks for more memory than there is.
         QuantizationFailedError: If it cannot be made int8, or its training diverges.
     """
     stages = Stages(recipe, on_progress)
     stages.at("load", 0.0, "building the model")
     data = choose_data(program.spec, recipe, calibration, evaluation)
     job = _Job(program, recipe, data, program.module(), stages)
-    _check_runs(job)
+    try_out(job.module, job.inputs)  # early, and about the model itself
     with use_engine(recipe.engine):
         quantized = quantize_module(
             job.module,
@@ -153,16 +153,6 @@ class _Job:
         """A small batch, of the one size that the model takes if it takes only one."""
         samples = self.data.evaluation
         return samples.tiled(samples.fixed_batch or SAMPLE_SIZE)
-
-
-def _check_runs(job: _Job) -> None:
-    """Raises early, and about the model itself, where even the float graph does not run."""
-    try:
-        with torch.no_grad():
-            job.module(*job.inputs)
-    except (RuntimeError, IndexError, ValueError, TypeError) as error:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in job.inputs)
-        raise InvalidModelError(f"The model does not run on inputs of shapes {shapes}: {error}") from error
 
 
 def _report(job: _Job, quantized: Quantized) -> Report:
