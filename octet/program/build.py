@@ -5,13 +5,14 @@ from __future__ import annotations
 import mmap
 import operator
 from functools import reduce
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 
 from octet.errors import InvalidModelError
+from octet.program.calls import function_of, module_of
+from octet.program.constants import compute_weights
 from octet.program.graph import DType, MemoryFormat, Ref, Value
 from octet.program.steps import Function, Method, Module, Plan, Step
 
@@ -30,7 +31,8 @@ def build(plan: Plan, tensors: dict[str, StoredTensor], path: Path) -> fx.GraphM
     Raises:
         InvalidModelError: If a module cannot be made of what the file says.
     """
-    return _Builder(plan, map_weights(tensors, path)).module()
+    weights = map_weights(tensors, path)
+    return _Builder(plan, weights | compute_weights(plan, weights)).module()
 
 
 def map_weights(tensors: dict[str, StoredTensor], path: Path) -> dict[str, torch.Tensor]:
@@ -112,12 +114,12 @@ class _Builder:
         if isinstance(call, Module):
             if step.path not in self._made:
                 self._made.add(step.path)
-                _place(self._root, step.path, self._make(call, step.path))
+                _place(self._root, step.path, module_of(call, step.path, self._weights))
             return self._graph.create_node("call_module", step.path, self._args(call.inputs), name=name)
         args, kwargs = self._args(call.args), {key: self._value(value) for key, value in call.kwargs.items()}
         if isinstance(call, Method):
             return self._graph.create_node("call_method", call.name, args, kwargs, name=name)
-        node = self._graph.create_node("call_function", _resolve(call), args, kwargs, name=name)
+        node = self._graph.create_node("call_function", function_of(call), args, kwargs, name=name)
         # FX keeps a wrapped function as one call when the graph is traced again, as prepare_fx does.
         node.meta["is_wrapped"] = call.name.startswith("octet.")
         return node
@@ -127,7 +129,7 @@ class _Builder:
 
     def _value(self, value: Value | Function) -> Any:
         if isinstance(value, Function):
-            return self._graph.call_function(_resolve(value), self._args(value.args))
+            return self._graph.call_function(function_of(value), self._args(value.args))
         if isinstance(value, Ref):
             if value.name not in self._values:
                 self._values[value.name] = self._attribute(value.name)
@@ -149,33 +151,6 @@ class _Builder:
             self._root.register_buffer(attribute, tensor)
         return self._graph.get_attr(attribute)
 
-    def _make(self, module: Module, path: str) -> nn.Module:
-        """The module, made without memory of its own and given the file's weights."""
-        try:
-            with torch.device("meta"):
-                made: nn.Module = getattr(nn, module.type)(**module.options)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise InvalidModelError(f"The {module.type} at {path!r} cannot be made: {error}.") from error
-        for attribute, ref in module.weights.items():
-            _assign(made, attribute, self._weights[ref.name], path)
-        for attribute, buffer in made.named_buffers():
-            if buffer.is_meta:  # num_batches_tracked, which eval mode does not read and the graph does not name
-                setattr(made, attribute, torch.zeros(buffer.shape, dtype=buffer.dtype))
-        if any(parameter.is_meta for parameter in made.parameters()):
-            raise InvalidModelError(f"The {module.type} at {path!r} lacks weights.")
-        return made
-
-
-def _assign(module: nn.Module, attribute: str, tensor: torch.Tensor, path: str) -> None:
-    expected = getattr(module, attribute)
-    if not isinstance(expected, torch.Tensor) or expected.shape != tensor.shape:
-        raise InvalidModelError(f"The weight {path}.{attribute} has a shape that does not fit its module.")
-    is_parameter = isinstance(expected, nn.Parameter)
-    if is_parameter and not isinstance(tensor, nn.Parameter):
-        # The source keeps as a buffer what the module takes as a parameter: it is not to be trained.
-        tensor = nn.Parameter(tensor, requires_grad=False)
-    setattr(module, attribute, tensor if is_parameter else tensor.detach())
-
 
 def _place(root: nn.Module, path: str, module: nn.Module) -> None:
     *parents, leaf = path.split(".")
@@ -187,10 +162,3 @@ def _place(root: nn.Module, path: str, module: nn.Module) -> None:
         root.add_module(leaf, module)
     except KeyError:
         raise InvalidModelError(f"The module path {path!r} hides a method of torch's modules.") from None
-
-
-def _resolve(call: Function) -> Any:
-    """The function that the operator table names; such a name never comes from a file."""
-    package, *names = call.name.split(".")
-    found: Any = import_module("octet.program.leaves") if package == "octet" else import_module(package)
-    return reduce(getattr, names[2:] if package == "octet" else names, found)

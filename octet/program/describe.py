@@ -46,8 +46,8 @@ def _layers(graph: Graph, plan: Plan) -> Iterator[Layer]:
     for step in plan.steps:
         if isinstance(step.expression, Module) and step.path not in seen:
             seen.add(step.path)
-            owned = (graph.weights[ref.name] for ref in step.expression.weights.values())
-            count = sum(prod(weight.shape) for weight in owned if weight.kind == "parameter")
+            owned = [graph.weight(ref) for ref in step.expression.weights.values()]
+            count = sum(prod(weight.shape) for weight in owned if weight and weight.kind == "parameter")
             yield Layer(name=step.path, type=step.expression.type, parameters=count)
 
 

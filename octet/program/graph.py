@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from octet.errors import InvalidModelError
@@ -63,7 +63,7 @@ WeightKind = Literal["parameter", "buffer", "constant"]
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A tensor that the file holds: its name in the source model and its form."""
+    """A tensor that the file holds, or that is computed of such alone: its name in the source model and its form."""
 
     kind: WeightKind
     name: str
@@ -115,7 +115,13 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Inputs, weights, calls and outputs. Every reference has been checked to be made before it is used."""
+    """Inputs, weights, calls and outputs. Every reference has been checked to be made before it is used.
+
+    Attributes:
+        computed: What the calls make of weights alone, by value name; noted while the graph is lowered. Such a weight
+            is named after the largest of those it is made of, and is a parameter if one of them is.
+        transposes: Weights that a layer takes and no call makes yet, by name: each the transpose of another value.
+    """
 
     inputs: tuple[str, ...]
     weights: dict[str, Weight]
@@ -124,10 +130,26 @@ class Graph:
     outputs: tuple[Value, ...]
     metas: dict[str, schema.TensorMeta]
     producers: dict[str, Node] = field(default_factory=dict)
+    computed: dict[str, Weight] = field(default_factory=dict)
+    transposes: dict[str, Ref] = field(default_factory=dict)
 
     def weight(self, value: Value) -> Weight | None:
-        """The weight that `value` names, if it names one."""
-        return self.weights.get(value.name) if isinstance(value, Ref) else None
+        """The weight that `value` names, if it names one: of the file, or computed of such alone."""
+        if not isinstance(value, Ref):
+            return None
+        return self.weights.get(value.name) or self.computed.get(value.name)
+
+    def transposed(self, matrix: Ref) -> Ref:
+        """The transpose of a weight with two dimensions, as another weight."""
+        name = f"{matrix.name}.T"
+        weight = self.weight(matrix)
+        if weight is None or len(weight.shape) != 2:  # noqa: PLR2004 - a matrix
+            raise InvalidModelError(f"{matrix.name!r} is not a matrix of weights.")
+        if name not in self.computed:
+            sizes = weight.meta.sizes[::-1]
+            self.computed[name] = replace(weight, meta=weight.meta.model_copy(update={"sizes": sizes}))
+            self.transposes[name] = matrix
+        return Ref(name)
 
     def producer(self, value: Value) -> Node | None:
         """The node that makes `value`, if one does."""

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from octet.errors import InvalidModelError, UnsupportedOperatorError
 from octet.program import ops
+from octet.program.computed import Computed
 from octet.program.graph import Graph, Node, Ref, Value, refs
 from octet.program.memory import Memory
 from octet.program.names import name_modules
-from octet.program.steps import Expression, Module, Nothing, Plan, Same, Step
+from octet.program.steps import Expression, Method, Module, Nothing, Plan, Same, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 
 def lower(graph: Graph, containers: Iterable[str]) -> Plan:
@@ -35,7 +36,10 @@ def lower(graph: Graph, containers: Iterable[str]) -> Plan:
     if not outputs:
         raise InvalidModelError("The model returns no tensor.")
     steps = _needed(lowering.steps, outputs)
-    return Plan(graph.inputs, name_modules(steps, graph, containers), outputs)
+    owned = {ref.name for step, _ in steps for ref in _weights(step)}
+    computed = {name: weight for name, weight in graph.computed.items() if name in owned}
+    constants = tuple(step for step, _ in _needed(lowering.steps, computed, _weights))
+    return Plan(graph.inputs, name_modules(steps, graph, containers), outputs, constants, computed)
 
 
 class _Lowering:
@@ -46,6 +50,7 @@ class _Lowering:
         self._graph = graph
         self._values: dict[str, Value] = dict(graph.constants)
         self._memory = Memory(graph)
+        self._computed = Computed(graph)
 
     def add(self, position: int, node: Node) -> None:
         """Appends the step of a node, if it takes one."""
@@ -53,12 +58,21 @@ class _Lowering:
         expression = _rebuild(resolved, self._graph)
         if isinstance(expression, Same):
             self._values.update(dict.fromkeys(node.results, expression.value))
+        elif twins := self._computed.note(resolved):
+            self._values.update((name, self.resolve(Ref(twin))) for name, twin in zip(node.results, twins, strict=True))
         elif not isinstance(expression, Nothing):
+            self.steps.extend((step, node) for step in self._transposes())
             self.steps.append((Step(expression, node.results, node.single), node))
             if ops.in_place(node.target):
                 overwritten = self._memory.overwritten(position, node)
                 self._values.update(dict.fromkeys(overwritten, Ref(node.results[0])))
         self._memory.add(node)
+
+    def _transposes(self) -> Iterator[Step]:
+        """The steps that make what the last expression takes transposed."""
+        while self._graph.transposes:
+            name, matrix = self._graph.transposes.popitem()
+            yield Step(Method("transpose", (matrix, 0, 1)), (name,), single=True)
 
     def resolve(self, value: Value) -> Value:
         """`value` with every reference replaced by what it stands for now: a step's result, a weight or an input."""
@@ -83,14 +97,20 @@ def _output(value: Value) -> str:
     return value.name
 
 
-def _needed(steps: list[tuple[Step, Node]], outputs: tuple[str, ...]) -> list[tuple[Step, Node]]:
-    """The steps whose results the outputs depend on."""
-    needed = set(outputs)
+def _weights(step: Step) -> Iterable[Ref]:
+    return step.expression.weights.values() if isinstance(step.expression, Module) else ()
+
+
+def _needed(
+    steps: list[tuple[Step, Node]], names: Iterable[str], besides: Callable[[Step], Iterable[Ref]] = lambda _: ()
+) -> list[tuple[Step, Node]]:
+    """The steps that these values depend on, by what each is called with and what it reads `besides`."""
+    needed = set(names)
     kept = []
     for step, node in reversed(steps):
         if needed.isdisjoint(step.results):
             continue
-        needed.update(ref.name for ref in refs(step.expression.values()))
+        needed.update(ref.name for ref in (*refs(step.expression.values()), *besides(step)))
         kept.append((step, node))
     return kept[::-1]
 

@@ -13,11 +13,12 @@ from octet.program.steps import Module, Step
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from octet.program.graph import Graph, Node, Ref
+    from octet.program.graph import Graph, Node
 
 MAX_DEPTH = 32
 """Containers around a module; each is remembered by its whole path, so a file may not name thousands."""
 
+_PARAMETRIZED = re.compile(r"\bparametrizations\.(\w+)\.\w.*$")
 _NOT_AN_IDENTIFIER = re.compile(r"[^A-Za-z0-9_.]+")
 
 
@@ -59,7 +60,9 @@ class _Names:
         self._graph = graph
         self._taken: set[str] = set()
         self._numbers: Counter[str] = Counter()  # by path; counting anew would take the square of the calls
-        self._containers = {parent for path in containers for parent in _parents(path)[:MAX_DEPTH]}
+        # What torch.nn.utils.parametrize puts inside a layer does not make a container of it.
+        layers = (path.partition(".parametrizations")[0] for path in containers)
+        self._containers = {parent for path in layers for parent in _parents(path)[:MAX_DEPTH]}
 
     def offer(self, rank: int, key: str, module: Module, node: Node) -> None:
         """Names the module of `key` if this rank of reasons gives it a name."""
@@ -96,15 +99,14 @@ def _declared(_: Graph, module: Module, node: Node) -> str | None:
 
 
 def _owner(graph: Graph, module: Module, _: Node) -> str | None:
-    """The source keeps the weight there: `a.weight` gives `a`, `a.in_proj_weight` gives `a.in_proj`."""
-    if not module.weights:
+    """The source keeps the weight there: `a.weight` gives `a`, `a.in_proj_weight` gives `a.in_proj`.
+
+    What it is computed of may lie deeper: `a.weight_orig` and `a.parametrizations.weight.original0` give `a` too.
+    """
+    weight = graph.weight(next(iter(module.weights.values()), None))
+    if weight is None or not weight.name:
         return None
-    first = next(iter(module.weights.values()))
-    return re.sub(r"[._]?(weight|running_mean)(_[a-z]+_l\d+)?$", "", _weight_name(graph, first))
-
-
-def _weight_name(graph: Graph, ref: Ref) -> str:
-    return graph.weights[ref.name].name
+    return re.sub(r"[._]?(weight|running_mean)(_\w+)?$", "", _PARAMETRIZED.sub(r"\1", weight.name))
 
 
 def _inside(_: Graph, module: Module, node: Node) -> str:

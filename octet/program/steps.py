@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from octet.program.graph import Ref, Value
+    from octet.program.graph import Ref, Value, Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Module:
     results: tuple[tuple[int, ...], ...] = ((),)
 
     def values(self) -> tuple[Value, ...]:
-        """Everything it is called with."""
+        """Everything it is called with; its weights are not among that."""
         inputs = [value.values() if isinstance(value, Function) else (value,) for value in self.inputs]
-        return (*chain.from_iterable(inputs), *self.weights.values())
+        return tuple(chain.from_iterable(inputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole program: its inputs, its calls in order, and its outputs, by value name."""
+    """A whole program.
+
+    Attributes:
+        inputs: What it takes, by value name.
+        steps: What it does with them, in order.
+        outputs: What it gives, by value name.
+        constants: What is done once, before there is any input: it makes weights of other weights.
+        computed: Those weights, by value name, in the form that the file says they have.
+    """
 
     inputs: tuple[str, ...]
     steps: tuple[Step, ...]
     outputs: tuple[str, ...]
+    constants: tuple[Step, ...] = ()
+    computed: dict[str, Weight] = field(default_factory=dict)

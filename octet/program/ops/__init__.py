@@ -24,6 +24,14 @@ OPS: dict[str, Rebuild] = {
 }
 VIEWS = frozenset(f"aten.{name}" for name in shapes.VIEWS)
 
+RANDOM = frozenset(
+    {
+        "bernoulli", "binomial", "cauchy", "exponential", "geometric", "log_normal", "multinomial", "normal", "poisson",
+        "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "random", "uniform",
+    }
+)  # fmt: skip
+"""Operators, less their overload, that give something else at each call."""
+
 _IN_PLACE = re.compile(r"^(aten\.[a-z0-9_]*[a-z0-9])_(\..*)?$")
 
 

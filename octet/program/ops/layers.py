@@ -1,7 +1,8 @@
 """Operators with weights: each becomes the `nn` module that owns them, so that FX can quantize or train it.
 
-Where a weight is computed in the graph (`cat` of q, k and v biases) no module can own it: the operator stays as it is,
-in float, since FX can only quantize a function whose weight it can fold.
+A weight may be computed in the graph of other weights (`cat` of q, k and v biases): the module then owns the result.
+Where it is computed of an input no module can own it: the operator stays as it is, in float, since FX can only quantize
+a function whose weight it can fold.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ ZEROS = frozenset({"aten.zeros.default", "aten.new_zeros.default", "aten.zeros_l
 
 
 def weights_of(node: Node, graph: Graph, *names: str) -> dict[str, Ref] | None:
-    """The named arguments that are given, if all of them are weights of the file; else None."""
+    """The named arguments that are given, if all of them are weights, of the file or computed of such; else None."""
     given = {name: node.args[name] for name in names if node.args.get(name) is not None}
     found = {name: value for name, value in given.items() if isinstance(value, Ref) and graph.weight(value)}
     return found if len(found) == len(given) else None
@@ -26,9 +27,9 @@ def weights_of(node: Node, graph: Graph, *names: str) -> dict[str, Ref] | None:
 
 def shape(graph: Graph, ref: Ref, rank: int) -> tuple[int, ...]:
     """The sizes of a weight that must have `rank` dimensions."""
-    weight = graph.weights[ref.name]
-    if len(weight.shape) != rank:
-        raise InvalidModelError(f"The weight {weight.name!r} has {len(weight.shape)} dimensions instead of {rank}.")
+    weight = graph.weight(ref)
+    if weight is None or len(weight.shape) != rank:
+        raise InvalidModelError(f"The weight {ref.name!r} does not have {rank} dimensions.")
     return weight.shape
 
 
@@ -194,7 +195,7 @@ def recurrent(kind: str, gates: int, **fixed: Any) -> Rebuild:
         directions = 1 + bidirectional
         each, rest = divmod(len(params), layers * directions)
         projected = each == (5 if biased else 3)
-        if rest or each != 2 + 2 * biased + projected or any(ref.name not in graph.weights for ref in params):
+        if rest or each != 2 + 2 * biased + projected or not all(graph.weight(ref) for ref in params):
             raise InvalidModelError(f"{node.target} in module {node.module!r} has weights that are not an {kind}'s.")
         rows, inputs = shape(graph, params[0], 2)
         options = {
