@@ -22,13 +22,14 @@ import torch
 import octet
 import octet.pipeline
 from octet.errors import OctetError
+from octet.pipeline.trial import is_out_of_memory
 from octet.progress import Progress
 from octet.wire import JobError
 from worker.protocol import INTERNAL_ERROR, Advanced, Assignment, Failed, Finished, Limits, Message, Ready
+from worker.sandbox import confine
 from worker.warmup import warm_up
 
-# torch reports a failed allocation as a RuntimeError with one of these words in it.
-_OUT_OF_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
+_OPEN_FILES = 256
 
 
 def main(descriptor: int) -> None:
@@ -46,6 +47,7 @@ def main(descriptor: int) -> None:
         say(Advanced(progress=progress))
 
     warm_up()
+    _confine()
     try:
         say(Ready(engines=[name for name in torch.backends.quantized.supported_engines if name != "none"]))
         line = channel.makefile("rb").readline()
@@ -78,6 +80,13 @@ def _remove_scratch() -> None:
     shutil.rmtree(Path.cwd(), ignore_errors=True)
 
 
+def _confine() -> None:
+    try:
+        confine()
+    except OSError:  # a container without seccomp: the job goes on without this second fence, and the log says so
+        traceback.print_exc()
+
+
 def _limit(limits: Limits) -> None:
     # RLIMIT_DATA counts what the process itself allocates. RLIMIT_AS would also count mapped libraries, mapped weights
     # and address space that CUDA and malloc merely reserve.
@@ -85,6 +94,7 @@ def _limit(limits: Limits) -> None:
         (resource.RLIMIT_DATA, limits.memory_bytes),
         (resource.RLIMIT_CPU, limits.cpu_seconds),
         (resource.RLIMIT_FSIZE, limits.file_bytes),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(name)
@@ -106,7 +116,7 @@ def _run(assignment: Assignment, on_progress: octet.progress.OnProgress) -> None
 def _in_words(error: Exception, limits: Limits) -> JobError:
     if isinstance(error, OctetError):
         return JobError(code=error.code, message=error.message, hint=error.hint)
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY_WORDS):
+    if is_out_of_memory(error):
         return JobError(
             code="out_of_memory",
             message=f"The job needs more memory than the {limits.memory_bytes / 2**30:.1f} GiB that a job may use.",

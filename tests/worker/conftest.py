@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 import torch
 from working import Desk, WorkerProcess
 
 import octet
+from worker.limits import threads
+from worker.runner import Runner
+from worker.spares import Spares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,3 +51,18 @@ def start_worker(settings: Settings, database: Database, tmp_path: Path) -> Iter
     yield start
     for worker in started:
         worker.stop()
+
+
+@pytest.fixture
+def runner_with(database: Database, settings: Settings) -> Iterator[Callable[..., Runner]]:
+    """Makes a runner with one slot and settings of the test's own."""
+    made: list[Spares] = []
+
+    def make(**overrides: Any) -> Runner:
+        mine = settings.model_copy(update={"heartbeat_seconds": 0.1, "max_attempts": 1, **overrides})
+        made.append(Spares(1, threads=threads(mine)))
+        return Runner(database, mine, made[-1], uuid4())
+
+    yield make
+    for spares in made:
+        spares.close()

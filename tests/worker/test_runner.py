@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 from threading import Thread
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
-import pytest
 import torch
 from sqlalchemy import update
 from working import ENDLESS, QUICK, Desk, wait_until
 
 import octet
 from store.tables import Job
-from worker.limits import threads
 from worker.process import Child
-from worker.runner import Runner
-from worker.spares import Spares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from store.database import Database
-    from store.settings import Settings
+    from worker.runner import Runner
+
 
 GIB = 2**30
-
-
-@pytest.fixture
-def runner_with(database: Database, settings: Settings) -> Iterator[Callable[..., Runner]]:
-    """Makes a runner with one slot and settings of the test's own."""
-    made: list[Spares] = []
-
-    def make(**overrides: Any) -> Runner:
-        mine = settings.model_copy(update={"heartbeat_seconds": 0.1, "max_attempts": 1, **overrides})
-        made.append(Spares(1, threads=threads(mine)))
-        return Runner(database, mine, made[-1], uuid4())
-
-    yield make
-    for spares in made:
-        spares.close()
 
 
 def test_a_job_that_needs_more_memory_than_it_may_have_fails_in_words(
