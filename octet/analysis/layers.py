@@ -25,7 +25,7 @@ def layer_facts(spec: ProgramSpec, quantized: Quantized, recipe: Recipe, samples
     it shares that layer's method and has no error of its own. Without `recipe.measure.layers`, errors are left out.
     """
     weighted = [layer for layer in spec.layers if layer.parameters]
-    folded = _folded_into(quantized.source, quantized.int8)
+    folded = quantized.folded | _folded_into(quantized.source, quantized.int8)
     noise: dict[str, Noise] = {}
     if recipe.measure.layers:
         names = {layer.name for layer in weighted}

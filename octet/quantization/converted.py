@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch.ao.nn.intrinsic.modules.fused import _FusedModule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.fx import GraphModule
 
 _STATIC = ("torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized.modules")
 _DYNAMIC = ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic")
@@ -19,6 +21,16 @@ def executed_method(layer: nn.Module) -> Literal["static", "dynamic", "float"]:
     if home.startswith(_DYNAMIC):
         return "dynamic"
     return "static" if home.startswith(_STATIC) else "float"
+
+
+def has_int8(module: GraphModule) -> bool:
+    """Whether anything in a graph runs in int8."""
+    return any(
+        str(node.target).startswith("quantized.") or node.target is torch.quantize_per_tensor
+        if node.op == "call_function"
+        else node.op == "call_module" and executed_method(module.get_submodule(str(node.target))) != "float"
+        for node in module.graph.nodes
+    )
 
 
 def weight_pairs(observed: nn.Module, int8: nn.Module) -> list[tuple[Tensor, Tensor]]:

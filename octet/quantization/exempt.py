@@ -63,7 +63,7 @@ class _DryRun(Interpreter):
             return super().run_node(n)
         self.observers[n] = None
         value = self.env[n.all_input_nodes[0]]
-        if not value.is_floating_point() or not value.isfinite().all():
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.isfinite().all():
             self.unfit.add(n)
         return value
 

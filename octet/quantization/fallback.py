@@ -1,96 +1,82 @@
-"""What to leave in float where an int8 kernel is missing.
+"""What to leave in float where an int8 kernel is missing or wrong.
 
-FX graph mode picks operations by pattern, not by whether the engine has a kernel for them with these arguments. So
-the conversion is rehearsed on one small batch; what fails is found, left in float, and the rehearsal repeated.
+FX graph mode picks operations by pattern, not by whether the engine has a kernel for them with these arguments. What
+is known of that stands in `octet/kernels.py`; what is not is found by rehearsing the conversion on one small batch.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.fx import Interpreter
 
 from octet import torchscript
-from octet.errors import QuantizationFailedError
-from octet.quantization.graph_mode import SOURCE, convert, prepare
+from octet.quantization.graph_mode import convert, prepare
+from octet.quantization.rehearsal import Rehearsal, first_line, reference_values
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.fx import GraphModule, Node
+    from collections.abc import Mapping, Sequence
 
-    from octet.quantization.plan import FunctionCall, Plan, Unit
+    from torch import Tensor, nn
+    from torch.fx import GraphModule
+
+    from octet.quantization.plan import Plan, Unit
     from octet.quantization.qconfigs import QConfigs
     from octet.recipe import Recipe
 
-MOST_FALLBACKS = 64
-"""Rehearsals before a job is given up: more units than any model seen has needed."""
+MOST_ROUNDS = 12
+"""Rehearsals that found something to leave in float, before all is: each finds every failure of its kind."""
 
 
 class ConversionError(Exception):
     """An int8 model could not be built or does not run.
 
     Attributes:
-        node: Where in the int8 graph it failed, if it got that far.
+        found: The layers and calls that failed, each with the reason, where those are known.
     """
 
-    def __init__(self, cause: Exception, node: Node | None = None) -> None:
-        super().__init__(_first_line(cause))
-        self.node = node
+    def __init__(self, reason: str, found: Mapping[Unit, str] | None = None) -> None:
+        super().__init__(reason)
+        self.found = dict(found or {})
 
 
 def realize(observed: GraphModule, recipe: Recipe, inputs: tuple[Tensor, ...]) -> tuple[GraphModule, Any]:
     """The int8 model of `observed`, eager and scripted, after both have run on `inputs`.
 
     Raises:
-        ConversionError: If it cannot be converted, run or scripted.
+        ConversionError: If it cannot be converted, run or scripted, or a kernel in it gives wrong results.
     """
-    tracker: _Tracker | None = None
     # Whatever torch raises here, and it raises nearly every kind, has one meaning: not in int8, not this way. Only a
     # warning that was made an error means something else.
     try:
         int8 = convert(observed, recipe)
         with torch.no_grad():
-            tracker = _Tracker(int8)
-            tracker.run(*inputs)
-            scripted = torchscript.script(int8)
-            scripted(*inputs)
+            rehearsal = Rehearsal(int8, observed, reference_values(observed, inputs))
+            rehearsal.run(*inputs)
+            if not rehearsal.found:
+                scripted = torchscript.script(int8)
+                scripted(*inputs)
+                return int8, scripted
     except Warning:
         raise
     except Exception as error:
-        raise ConversionError(error, tracker.node if tracker else None) from error
-    return int8, scripted
+        raise ConversionError(first_line(error)) from error
+    raise ConversionError(next(iter(rehearsal.found.values())), rehearsal.found)
 
 
 def settle(module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]) -> Plan:
-    """`plan` with in float whatever has no int8 kernel.
-
-    Raises:
-        QuantizationFailedError: If it cannot be made to run.
-    """
-    for _ in range(MOST_FALLBACKS):
-        failure = _rehearse(module, plan, qconfigs, recipe, inputs)
+    """`plan` with in float whatever has no int8 kernel that works; everything, if nothing less helps."""
+    stage = _Stage(module, qconfigs, recipe, inputs)
+    failure = stage.rehearse(plan)
+    for _ in range(MOST_ROUNDS):
         if failure is None:
             return plan
-        unit = _blame(failure.node, plan) or _search(module, plan, qconfigs, recipe, inputs)
-        if unit is None:
-            raise QuantizationFailedError(f"The model cannot be made int8: {failure}.") from failure
-        plan = plan.without(unit, str(failure))
-    raise QuantizationFailedError(f"The model still does not run with {MOST_FALLBACKS} operations left in float.")
-
-
-def _rehearse(
-    module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]
-) -> ConversionError | None:
-    try:
-        observed = observe(module, plan, qconfigs, recipe, inputs).eval()
-        with torch.no_grad():
-            observed(*inputs)
-        realize(observed, recipe, inputs)
-    except ConversionError as failure:
-        return failure
-    return None
+        found = failure.found or stage.search(plan)
+        if not found:
+            break
+        plan = plan.without(found)
+        failure = stage.rehearse(plan)
+    return plan if failure is None else plan.in_float(str(failure))
 
 
 def observe(
@@ -102,67 +88,62 @@ def observe(
         ConversionError: If FX cannot place them.
     """
     try:
-        return prepare(module, qconfigs.mapping(plan), inputs, recipe)
+        return prepare(module, plan, qconfigs.mapping(plan), inputs, recipe)
     except Warning:
         raise
     except Exception as error:
-        raise ConversionError(error) from error
+        raise ConversionError(first_line(error)) from error
 
 
-class _Tracker(Interpreter):
-    """Runs a graph and remembers where it is; nowhere, once it has run."""
+class _Stage:
+    """What rehearsals have in common."""
 
-    extra_traceback = False
-    node: Node | None = None
+    def __init__(self, module: GraphModule, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]) -> None:
+        self._module = module
+        self._qconfigs = qconfigs
+        self._recipe = recipe
+        self._inputs = inputs
 
-    def run_node(self, n: Node) -> Any:
-        self.node = n if n.op != "output" else None
-        return super().run_node(n)
-
-
-def _blame(node: Node | None, plan: Plan) -> Unit | None:
-    """The nearest unit of `plan`, from `node` upstream, that is not in float yet."""
-    waiting = deque([node] if node else [])
-    seen = set(waiting)
-    while waiting:
-        current = waiting.popleft()
-        unit = _unit(current)
-        if unit in plan.int8_layers or (isinstance(unit, tuple) and unit not in plan.float_functions):
-            return unit
-        upstream = [source for source in current.all_input_nodes if source not in seen]
-        seen.update(upstream)
-        waiting.extend(upstream)
-    return None
-
-
-def _unit(node: Node) -> Unit | None:
-    return str(node.target) if node.op == "call_module" else node.meta.get(SOURCE)
-
-
-def _search(
-    module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]
-) -> Unit | None:
-    """A layer or call that fails on its own, by halving: for failures that name no node."""
-    calls = _calls(module, plan, qconfigs, recipe, inputs)
-    suspects: list[Unit] = [*plan.int8_layers, *calls]
-    if _rehearse(module, plan.only((), calls), qconfigs, recipe, inputs) is not None:
+    def rehearse(self, plan: Plan) -> ConversionError | None:
+        """What goes wrong with `plan`."""
+        try:
+            observed = observe(self._module, plan, self._qconfigs, self._recipe, self._inputs).eval()
+            with torch.no_grad():
+                observed(*self._inputs)
+            realize(observed, self._recipe, self._inputs)
+        except ConversionError as failure:
+            return failure
         return None
-    while len(suspects) > 1:
-        half = suspects[: len(suspects) // 2]
-        fails = _rehearse(module, plan.only(half, calls), qconfigs, recipe, inputs) is not None
-        suspects = half if fails else suspects[len(half) :]
-    return suspects[0] if suspects else None
+
+    def search(self, plan: Plan) -> dict[Unit, str]:
+        """A unit that fails on its own, with its likes, by halving: for failures that do not say where they are."""
+        suspects: Sequence[Unit] = plan.int8_units
+        failure = None if self._fails(plan, ()) else self._fails(plan, suspects)
+        while failure and len(suspects) > 1:
+            half = suspects[: len(suspects) // 2]
+            other = self._fails(plan, half)
+            suspects, failure = (half, other) if other else (suspects[len(half) :], failure)
+        if failure is None or not suspects:
+            return {}
+        kind = self._kind(suspects[0], plan)
+        reason = str(self._fails(plan, suspects) or failure)
+        return {unit: reason for unit in plan.int8_units if self._kind(unit, plan) == kind}
+
+    def _fails(self, plan: Plan, wanted: Sequence[Unit]) -> ConversionError | None:
+        """What goes wrong if only `wanted` is made int8."""
+        return self.rehearse(plan.without({unit: "" for unit in plan.int8_units if unit not in set(wanted)}))
+
+    def _kind(self, unit: Unit, plan: Plan) -> Any:
+        """Equal for units of which one fails if the other does: all is the same but their sizes."""
+        return plan.calls[unit] if unit in plan.calls else _form(self._module.get_submodule(unit))
 
 
-def _calls(
-    module: GraphModule, plan: Plan, qconfigs: QConfigs, recipe: Recipe, inputs: tuple[Tensor, ...]
-) -> list[FunctionCall]:
-    """The calls of functions and methods that are not in float yet, as FX counts them."""
-    observed = prepare(module, qconfigs.mapping(plan.only((), ())), inputs, recipe)
-    sources = (node.meta.get(SOURCE) for node in observed.graph.nodes)
-    return [source for source in dict.fromkeys(sources) if source is not None and source not in plan.float_functions]
+_SIZES = frozenset(
+    {"in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "groups"}
+)
 
 
-def _first_line(error: Exception) -> str:
-    lines = (line.strip().rstrip(".") for line in str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__)
+def _form(layer: nn.Module) -> tuple[Any, ...]:
+    options = {name: repr(getattr(layer, name, None)) for name in getattr(layer, "__constants__", ())}
+    grouped = getattr(layer, "groups", 1) > 1
+    return (type(layer), grouped, *sorted(item for item in options.items() if item[0] not in _SIZES))

@@ -3,56 +3,113 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+from torch.ao.nn.intrinsic import LinearLeakyReLU, LinearTanh
 from torch.ao.nn.intrinsic.quantized import ConvAdd2d, ConvAddReLU2d
-from torch.ao.quantization.backend_config import get_native_backend_config, get_onednn_backend_config
-from torch.ao.quantization.quantize_fx import convert_fx, fuse_fx, prepare_fx, prepare_qat_fx
+from torch.ao.quantization import FakeQuantizeBase, ObserverBase
+from torch.ao.quantization.backend_config import BackendConfig, get_native_backend_config, get_onednn_backend_config
+from torch.ao.quantization.fx.fuse import fuse as fuse_patterns
+from torch.ao.quantization.fx.prepare import prepare as insert_observers
+from torch.ao.quantization.quantize_fx import convert_fx
 
+from octet.kernels import STATIC
 from octet.quantization.exempt import exempt
+from octet.quantization.plan import call_unit
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.ao.quantization import QConfigMapping
-    from torch.ao.quantization.backend_config import BackendConfig
     from torch.fx import GraphModule, Node
     from torch.nn import Module
 
+    from octet.quantization.plan import Plan, Unit
     from octet.recipe import Recipe
 
-SOURCE = "octet_source"
-"""Key in a node's meta: which call of which function it was before FX rewrote the graph."""
+CALL = "octet_unit"
+"""Key in a node's meta: the unit of a plan that a call of a function or method is."""
 
 
 def backend_config(recipe: Recipe) -> BackendConfig:
-    """Which patterns have kernels. oneDNN's own table also fuses conv + add + relu, but not while training."""
-    if recipe.engine == "onednn" and recipe.method != "qat":
-        return get_onednn_backend_config()
-    return get_native_backend_config()
+    """Which patterns have kernels. oneDNN's own table also fuses conv + add + relu, but not while training.
+
+    Its linear + tanh is left out, which FX refuses for tanh's fixed scale, and linear + leaky ReLU, which a dynamic
+    linear layer cannot be.
+    """
+    if recipe.engine != "onednn" or recipe.method == "qat":
+        return get_native_backend_config()
+    fused = [config for config in get_onednn_backend_config().configs if config.fused_module not in _NOT_FUSED]
+    return BackendConfig("onednn").set_backend_pattern_configs(fused)
+
+
+_NOT_FUSED = (LinearTanh, LinearLeakyReLU)
 
 
 def fuse(module: GraphModule, recipe: Recipe) -> GraphModule:
     """A float copy of `module` with the layers fused that are fused for `recipe`, under the same paths."""
-    return fuse_fx(copy.deepcopy(module).eval(), backend_config=backend_config(recipe))
+    return _fused(copy.deepcopy(module).eval(), recipe, training=False)
 
 
-def prepare(module: GraphModule, mapping: QConfigMapping, inputs: tuple[Tensor, ...], recipe: Recipe) -> GraphModule:
-    """A copy of `module` with observers in it (fake-quantize modules for QAT), ready to be run on data."""
+def prepare(
+    module: GraphModule, plan: Plan, mapping: QConfigMapping, inputs: tuple[Tensor, ...], recipe: Recipe
+) -> GraphModule:
+    """A copy of `module` with observers in it (fake-quantize modules for QAT), ready to be run on data.
+
+    `prepare_fx` would trace the graph again, which not every graph survives and which costs every call its name;
+    what it does with the graph is done here to the graph itself.
+    """
     training = recipe.method == "qat"
-    insert = prepare_qat_fx if training else prepare_fx
-    observed = insert(copy.deepcopy(module).train(training), mapping, inputs, backend_config=backend_config(recipe))
+    own = copy.deepcopy(module).train(training)
+    for node in own.graph.nodes:
+        if node.op in {"call_function", "call_method"}:
+            node.meta[CALL] = call_unit(node.name)
+    fused = _fused(own, recipe, training=training)
+    # FX asks for the qconfig of a call by the path of the module that makes it: here, each call is its own.
+    scopes = {node.name: (node.meta.get(CALL, ""), type(module)) for node in fused.graph.nodes}
+    observed: GraphModule = insert_observers(
+        fused, mapping, training, scopes, example_inputs=inputs, backend_config=backend_config(recipe)
+    )
     exempt(observed.eval(), inputs)
-    observed.train(training)
-    calls: Counter[Any] = Counter()
-    for node in observed.graph.nodes:
-        if node.op == "call_function":
-            node.meta[SOURCE] = (node.target, calls[node.target])
-            calls[node.target] += 1
-        elif node.op == "call_method":
-            node.meta[SOURCE] = (node.target, None)
-    return observed
+    _detach(observed, plan)
+    return observed.train(training)
+
+
+def _fused(module: GraphModule, recipe: Recipe, *, training: bool) -> GraphModule:
+    fused: GraphModule = fuse_patterns(module, training, backend_config=backend_config(recipe))
+    return fused
+
+
+def _detach(observed: GraphModule, plan: Plan) -> None:
+    """Keeps whatever stays in float from being lowered all the same.
+
+    FX replaces a call between two quantized tensors by its int8 form even where it has no qconfig
+    (`special_pattern_replacement`), unless something stands between the call and its input.
+    """
+    left = plan.left_in_float
+    for node in list(observed.graph.nodes):
+        if unit_of(node) not in left or (node.op == "call_module" and not _has_form(node, observed)):
+            continue
+        for source in node.all_input_nodes:
+            if is_observer(source, observed):
+                with observed.graph.inserting_before(node):
+                    node.replace_input_with(source, observed.graph.call_function(torch.ops.aten.alias, (source,)))
+    observed.recompile()
+
+
+def _has_form(node: Node, module: GraphModule) -> bool:
+    """Whether there is an int8 form of the layer that `node` calls."""
+    return type(_called(node, module)).__name__ in STATIC
+
+
+def unit_of(node: Node) -> Unit | None:
+    """What a plan calls the layer or the call of `node`, in the graph that was given or in one made of it."""
+    return str(node.target) if node.op == "call_module" else node.meta.get(CALL)
+
+
+def is_observer(node: Node, module: GraphModule) -> bool:
+    """Whether `node` calls an observer, or a module that fakes the rounding."""
+    return isinstance(_called(node, module), (ObserverBase, FakeQuantizeBase))
 
 
 def convert(observed: GraphModule, recipe: Recipe) -> GraphModule:

@@ -1,35 +1,34 @@
-"""Which method each layer gets: the recipe's rules, resolved against a model."""
+"""Which method each layer gets: the recipe's rules and the table of kernels, resolved against a model."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from torch import nn
-
+from octet.kernels import LayerForm, kernel_of, usual_method, why_float
 from octet.quantization.exempt import READS_LOGITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
+    from torch import nn
     from torch.fx import GraphModule
 
     from octet.quantization.rewrite import Rewritten
     from octet.recipe import LayerMethod, LayerRule, Recipe
 
-RECURRENT = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
-"""Layers that torch has dynamic kernels for and no static ones."""
+Unit = str
+"""What can be left in float: a layer, by its path, or a call of a function or a tensor method, by `call_unit`."""
 
-EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
-"""Layers that torch can only store in int8, with a scheme of their own: left in float."""
+RULED_OUT = "the recipe says so"
 
-FunctionCall = tuple[Any, int | None]
-"""A function and which of its calls, counted from 0; or the name of a tensor method and None: all its calls."""
 
-Unit = str | FunctionCall
-"""What can be left in float: a layer, by its path, or a call."""
+def call_unit(name: str) -> Unit:
+    """The unit that the call by the name `name` in a graph is; no layer has such a path."""
+    return f"call:{name}"
 
 
 @dataclass(frozen=True)
@@ -47,55 +46,90 @@ class Plan:
 
     Attributes:
         layers: By module path.
-        float_functions: Function and method calls left in float.
-        warnings: What in the recipe did not apply.
+        calls: Each call of a function or method that may be quantized, with the function's name.
+        float_calls: Those of them that are left in float, with the reason.
+        notes: What in the recipe did not apply, and what else the report should say.
     """
 
-    layers: dict[str, LayerPlan]
-    float_functions: tuple[FunctionCall, ...] = ()
-    warnings: tuple[str, ...] = ()
+    layers: dict[Unit, LayerPlan]
+    calls: dict[Unit, str] = field(default_factory=dict)
+    float_calls: dict[Unit, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
-    def int8_layers(self) -> tuple[str, ...]:
+    def int8_layers(self) -> tuple[Unit, ...]:
         """The layers that are to be quantized, in the order they are called."""
         return tuple(name for name, layer in self.layers.items() if layer.method != "float")
 
-    def without(self, unit: Unit, reason: str) -> Plan:
-        """This plan with `unit` left in float because of `reason`."""
-        if isinstance(unit, str):
-            layer = replace(self.layers[unit], method="float", reason=reason)
-            return replace(self, layers={**self.layers, unit: layer})
-        name = getattr(unit[0], "__name__", str(unit[0]))
-        return replace(
-            self,
-            float_functions=(*self.float_functions, unit),
-            warnings=(*self.warnings, f"A call of `{name}` was left in float: {reason}."),
+    @property
+    def int8_units(self) -> tuple[Unit, ...]:
+        """The layers and calls that are to be quantized."""
+        return (*self.int8_layers, *(call for call in self.calls if call not in self.float_calls))
+
+    @property
+    def left_in_float(self) -> frozenset[Unit]:
+        """The layers and calls that are not."""
+        return frozenset((self.layers.keys() | self.calls.keys()) - set(self.int8_units))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the report should say of it."""
+        counted = Counter((self.calls[call], reason) for call, reason in self.float_calls.items())
+        said = tuple(
+            f"{'A call' if count == 1 else f'{count} calls'} of `{name}` {'was' if count == 1 else 'were'} "
+            f"left in float: {reason}."
+            for (name, reason), count in counted.items()
         )
+        return (*self.notes, *said)
 
-    def only(self, wanted: Sequence[Unit], calls: Sequence[FunctionCall]) -> Plan:
-        """This plan with every layer, and every one of `calls`, left in float but those in `wanted`."""
+    def without(self, reasons: Mapping[Unit, str]) -> Plan:
+        """This plan with these units left in float, each because of its reason."""
         layers = {
-            name: layer if name in wanted else replace(layer, method="float") for name, layer in self.layers.items()
+            unit: replace(layer, method="float", reason=reasons[unit]) if unit in reasons else layer
+            for unit, layer in self.layers.items()
         }
-        others = tuple(call for call in calls if call not in wanted)
-        return replace(self, layers=layers, float_functions=(*self.float_functions, *others))
+        calls = {unit: reason for unit, reason in reasons.items() if unit in self.calls}
+        return replace(self, layers=layers, float_calls={**self.float_calls, **calls})
+
+    def in_float(self, reason: str) -> Plan:
+        """This plan with everything left in float because of `reason`."""
+        left = replace(self.without(dict.fromkeys(self.int8_layers, reason)), calls={}, float_calls={})
+        return left.noting(f"Nothing was quantized, the whole model stayed in float: {reason}.")
+
+    def noting(self, note: str) -> Plan:
+        """This plan with one more thing for the report to say."""
+        return replace(self, notes=(*self.notes, note))
 
 
-def plan_layers(rewritten: Rewritten, recipe: Recipe) -> Plan:
+def plan_layers(rewritten: Rewritten, recipe: Recipe, ranks: Mapping[str, int] | None = None) -> Plan:
     """Resolves the rules of `recipe` for every layer that is called; the first rule that matches decides.
 
     A further call of a layer goes by the name that its author gave the layer.
+
+    Args:
+        rewritten: The model.
+        recipe: What to do.
+        ranks: How many dimensions the input of each layer has, by path, as far as that is known.
     """
     module, sources = rewritten.module, rewritten.sources
     paths = [str(node.target) for node in module.graph.nodes if node.op == "call_module"]
-    layers = {path: _plan_layer(sources.get(path, path), module.get_submodule(path), recipe) for path in paths}
+    layers = {
+        path: _plan_layer(sources.get(path, path), module.get_submodule(path), recipe, (ranks or {}).get(path))
+        for path in paths
+    }
     called = {path: module.get_submodule(path) for path in paths if path not in sources}
-    warnings = tuple(
+    called.update(rewritten.folded_layers)
+    unmatched = tuple(
         _unmatched(position, rule, called)
         for position, rule in enumerate(recipe.layers)
         if not any(_matches(rule, name, layer) for name, layer in called.items())
     )
-    return Plan(layers, warnings=(*rewritten.warnings, *_about_softmax(module, recipe), *warnings))
+    calls = {
+        call_unit(node.name): getattr(node.target, "__name__", str(node.target))
+        for node in module.graph.nodes
+        if node.op in {"call_function", "call_method"}
+    }
+    return Plan(layers, calls, notes=(*rewritten.warnings, *_about_softmax(module, recipe), *unmatched))
 
 
 def _about_softmax(module: GraphModule, recipe: Recipe) -> tuple[str, ...]:
@@ -104,21 +138,14 @@ def _about_softmax(module: GraphModule, recipe: Recipe) -> tuple[str, ...]:
     return ("Each softmax, with the arithmetic before it, was left in float: a mask would take up all of eight bits.",)
 
 
-def _plan_layer(name: str, layer: nn.Module, recipe: Recipe) -> LayerPlan:
+def _plan_layer(name: str, layer: nn.Module, recipe: Recipe, rank: int | None) -> LayerPlan:
+    kind = type(layer).__name__
     rule = next((rule for rule in recipe.layers if _matches(rule, name, layer)), None)
-    default: LayerMethod = "dynamic" if isinstance(layer, RECURRENT) else recipe.method
-    method = rule.method if rule else default
+    method = rule.method if rule else usual_method(kind, recipe.method)
     if method == "float":
-        return LayerPlan(type(layer), "float", "the recipe says so")
-    if not _has_kernel(method, layer):
-        return LayerPlan(type(layer), "float", f"torch has no {method} int8 kernel for {type(layer).__name__}")
-    return LayerPlan(type(layer), method)
-
-
-def _has_kernel(method: LayerMethod, layer: nn.Module) -> bool:
-    if method == "dynamic":
-        return isinstance(layer, (nn.Linear, *RECURRENT))
-    return not isinstance(layer, (*RECURRENT, *EMBEDDINGS))
+        return LayerPlan(type(layer), "float", RULED_OUT)
+    reason = why_float(LayerForm(kind, vars(layer), rank), kernel_of(method), recipe.engine)
+    return LayerPlan(type(layer), "float" if reason else method, reason)
 
 
 def _matches(rule: LayerRule, name: str, layer: nn.Module) -> bool:

@@ -150,11 +150,8 @@ class QConfigs:
                 mapping.set_object_type(softmax, None)
         for name, layer in plan.layers.items():
             mapping.set_module_name(name, self._of(layer.method, layer.module_type))
-        for function, position in plan.float_functions:
-            if position is None:
-                mapping.set_object_type(function, None)
-            else:
-                mapping.set_module_name_object_type_order("", function, position, None)
+        for call in plan.float_calls:
+            mapping.set_module_name(call, None)  # `prepare` gives each call this for a path
         return mapping
 
     def _of(self, method: str, module_type: type) -> QConfig | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from octet.errors import QuantizationFailedError
+from octet import torchscript
 from octet.quantization.calibrate import calibrate
+from octet.quantization.converted import has_int8
 from octet.quantization.fallback import ConversionError, observe, realize, settle
 from octet.quantization.plan import Plan, plan_layers
 from octet.quantization.qconfigs import QConfigs
 from octet.quantization.rewrite import rewrite
+from octet.quantization.shapes import input_ranks, shapes_of
 from octet.quantization.train import train
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from octet.data.samples import Samples
     from octet.progress import Stage
+    from octet.quantization.rewrite import Rewritten
     from octet.recipe import Recipe
     from octet.report import Epoch
 
@@ -35,6 +38,7 @@ class Quantized:
         scripted: The same as TorchScript: what is timed and saved.
         source: The float graph that was quantized, with as many layers as `int8` has.
         observed: What was converted: `source` with its batch norms folded, and trained if QAT trained it.
+        folded: Batch norms that `source` has no more -> the layer that each became part of.
         plan: What was done with each layer, with the reasons of what stayed in float.
         epochs: Of QAT.
     """
@@ -43,6 +47,7 @@ class Quantized:
     scripted: torch.jit.ScriptModule
     source: GraphModule
     observed: GraphModule
+    folded: dict[str, str]
     plan: Plan
     epochs: tuple[Epoch, ...]
 
@@ -66,30 +71,34 @@ def quantize_module(
         training: What QAT trains on.
         on_stage: Gets the stage, the share of it that is done, and a line for people.
 
+    What has no int8 kernel stays in float; where nothing has, the model comes back as it is, and the plan says why.
+
     Raises:
-        QuantizationFailedError: If it cannot be done, not even with layers left in float.
+        InvalidModelError: If the float model cannot be compiled to TorchScript.
+        QuantizationFailedError: If its training diverges.
     """
-    rewritten = rewrite(module, recipe)
-    module = rewritten.module
-    job = _Job(module, recipe, inputs, calibration, training, on_stage, QConfigs(recipe))
-    plan = plan_layers(rewritten, recipe)
+    shapes = shapes_of(module, inputs)
+    rewritten = rewrite(module, recipe, shapes)
+    job = _Job(rewritten, recipe, inputs, calibration, training, on_stage, QConfigs(recipe))
+    plan = plan_layers(rewritten, recipe, input_ranks(rewritten.module, shapes))
     on_stage("prepare", 0.0, "inserting observers")
     if recipe.method == "qat":
         # Training is too dear to be lost to a missing kernel: look for those first.
-        plan = settle(module, plan, job.qconfigs, recipe, inputs)
+        plan = job.settled(plan)
     try:
         return _attempt(job, plan)
     except ConversionError:
-        plan = settle(module, plan, job.qconfigs, recipe, inputs)
+        plan = job.settled(plan)
     try:
         return _attempt(job, plan)
     except ConversionError as error:
-        raise QuantizationFailedError(f"The model cannot be made int8: {error}.") from error
+        # It fails with all of the data and not in rehearsal, so there is no telling where.
+        return _float(job, plan.in_float(str(error)))
 
 
 @dataclass(frozen=True)
 class _Job:
-    module: GraphModule
+    rewritten: Rewritten
     recipe: Recipe
     inputs: tuple[Tensor, ...]
     calibration: Samples | None
@@ -97,8 +106,19 @@ class _Job:
     on_stage: Callable[[Stage, float, str], None]
     qconfigs: QConfigs
 
+    @property
+    def module(self) -> GraphModule:
+        return self.rewritten.module
+
+    def settled(self, plan: Plan) -> Plan:
+        """`plan` with in float whatever has no int8 kernel that works."""
+        self.on_stage("prepare", 0.5, "looking for int8 kernels that are missing")
+        return settle(self.module, plan, self.qconfigs, self.recipe, self.inputs)
+
 
 def _attempt(job: _Job, plan: Plan) -> Quantized:
+    if not plan.int8_units:
+        return _float(job, plan)
     recipe = job.recipe
     observed = observe(job.module, plan, job.qconfigs, recipe, job.inputs)
     if job.calibration is not None:
@@ -120,4 +140,12 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
     job.on_stage("convert", 0.0, "converting to int8")
     int8, scripted = realize(observed, recipe, job.inputs)
     job.on_stage("convert", 1.0, "converted")
-    return Quantized(int8, scripted, job.module, observed, plan, epochs)
+    if not has_int8(int8):
+        plan = plan.noting("Nothing was quantized: the report gives the reason for each layer.")
+    return Quantized(int8, scripted, job.module, observed, job.rewritten.folded, plan, epochs)
+
+
+def _float(job: _Job, plan: Plan) -> Quantized:
+    """The float model, for where there is nothing to quantize."""
+    module = job.module.eval()
+    return Quantized(module, torchscript.script(module), module, module, job.rewritten.folded, plan, ())

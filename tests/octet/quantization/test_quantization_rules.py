@@ -11,7 +11,7 @@ from octet.quantization.rewrite import rewrite
 
 def plan_of(family: str, method: str, *rules: dict[str, str]):  # noqa: ANN201 -- a Plan
     recipe = recipe_of(method, layers=rules)
-    return plan_layers(rewrite(trace(make(family)), recipe), recipe)
+    return plan_layers(rewrite(trace(make(family)), recipe, {}), recipe)
 
 
 def test_a_rule_by_name_leaves_a_layer_in_float() -> None:

@@ -1,0 +1,152 @@
+"""Which layers have int8 kernels, engine by engine: the one table that planning and `octet inspect` go by.
+
+It is what torch 2.13 was measured to do, which is less than what FX graph mode takes for granted: some kernels are
+missing, and some are there and give wrong results. `tests/octet/quantization/test_quantization_kernels.py` measures it
+again. What the table does not foresee is found when the conversion is rehearsed (`quantization/fallback.py`).
+
+Free of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from octet.engines import EngineName
+    from octet.recipe import LayerMethod, Method
+
+Kernel = Literal["static", "dynamic"]
+"""Kinds of kernel: both static and QAT models run static ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerForm:
+    """A layer, as far as kernels care.
+
+    Attributes:
+        type: Its class in `torch.nn`.
+        options: Its constructor's arguments, by name.
+        rank: How many dimensions its input has; None where that is not known.
+    """
+
+    type: str
+    options: Mapping[str, Any]
+    rank: int | None = None
+
+
+Restriction = Callable[[LayerForm, "EngineName"], str | None]
+"""Says why a layer has no kernel that its type would have, if it has none."""
+
+
+def _no_vector(form: LayerForm, _: EngineName) -> str | None:
+    return "its input is one vector, and int8 kernels take batches" if form.rank == 1 else None
+
+
+def _batched(rank: int) -> Restriction:
+    def restriction(form: LayerForm, _: EngineName) -> str | None:
+        return "its input has no batch, and int8 kernels take batches" if form.rank == rank - 1 else None
+
+    return restriction
+
+
+def _zero_padding(form: LayerForm, _: EngineName) -> str | None:
+    mode = form.options.get("padding_mode", "zeros")
+    return None if mode == "zeros" else f"no int8 kernel pads in {mode} mode"
+
+
+_FBGEMM_GROUPS = 100
+"""The engine x86 gives transposed convolutions of more groups to FBGEMM (torch 2.13, `onednn_utils.h`)."""
+
+
+def _onednn_transposed(form: LayerForm, engine: EngineName) -> str | None:
+    shifted = any(_each(form.options.get("output_padding", 0)))
+    if engine == "onednn" and shifted:
+        return "oneDNN has no int8 kernel for a transposed convolution with output padding"
+    given = engine == "onednn" or (engine == "x86" and not shifted and form.options.get("groups", 1) <= _FBGEMM_GROUPS)
+    if given and form.options["in_channels"] != form.options["out_channels"]:
+        return "oneDNN's int8 transposed convolution gives wrong results where input and output channels differ"
+    return None
+
+
+def _qnnpack_transposed(form: LayerForm, engine: EngineName) -> str | None:
+    del form
+    return "QNNPACK's int8 transposed 3-D convolution gives wrong results" if engine == "qnnpack" else None
+
+
+def _affine(form: LayerForm, _: EngineName) -> str | None:
+    return None if form.options.get("affine", True) else "the int8 kernel takes a weight and a bias, which it has not"
+
+
+def _no_projection(form: LayerForm, _: EngineName) -> str | None:
+    return "no int8 kernel has a projection (proj_size)" if form.options.get("proj_size") else None
+
+
+def _each(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _none(reason: str) -> Restriction:
+    def restriction(form: LayerForm, engine: EngineName) -> str:
+        del form, engine
+        return reason
+
+    return restriction
+
+
+STATIC: dict[str, tuple[Restriction, ...]] = {
+    "Linear": (_no_vector,),
+    **{f"Conv{dims}d": (_batched(dims + 2), _zero_padding) for dims in (1, 2, 3)},
+    **{f"ConvTranspose{dims}d": (_batched(dims + 2), _onednn_transposed) for dims in (1, 2)},
+    "ConvTranspose3d": (_batched(5), _onednn_transposed, _qnnpack_transposed),
+    "BatchNorm1d": (_none("no int8 kernel for a BatchNorm1d that is not folded into the layer before it"),),
+    "BatchNorm2d": (_affine,),
+    "BatchNorm3d": (_affine,),
+    **{f"InstanceNorm{dims}d": () for dims in (1, 2, 3)},
+    "LayerNorm": (),
+    "PReLU": (_none("torch's int8 PReLU also scales what is positive"),),
+    "Embedding": (_none("a look-up computes nothing that int8 would make faster"),),
+    "EmbeddingBag": (_none("a look-up computes nothing that int8 would make faster"),),
+    **dict.fromkeys(("ReLU", "ReLU6", "Hardtanh", "LeakyReLU", "ELU", "Hardswish"), ()),
+    **dict.fromkeys(("Sigmoid", "Hardsigmoid", "Tanh", "Dropout", "Identity", "PixelShuffle", "PixelUnshuffle"), ()),
+    **{f"{kind}Pool{dims}d": () for kind in ("Max", "Avg", "AdaptiveAvg") for dims in (1, 2, 3)},
+}
+"""Types with kernels that take int8 tensors and give int8 tensors."""
+
+DYNAMIC: dict[str, tuple[Restriction, ...]] = {
+    "Linear": (_no_vector,),
+    "LSTM": (_no_projection,),
+    "GRU": (),
+    "LSTMCell": (),
+    "GRUCell": (),
+    "RNNCell": (),
+}
+"""Types with kernels that take and give floats, and find the range of what they take at every call."""
+
+TABLES: dict[Kernel, dict[str, tuple[Restriction, ...]]] = {"static": STATIC, "dynamic": DYNAMIC}
+
+FOLDS: dict[str, frozenset[str]] = {
+    "BatchNorm1d": frozenset({"Conv1d", "ConvTranspose1d", "Linear"}),
+    "BatchNorm2d": frozenset({"Conv2d", "ConvTranspose2d"}),
+    "BatchNorm3d": frozenset({"Conv3d", "ConvTranspose3d"}),
+}
+"""Types that become part of the layer before them, if nothing else reads that layer's output."""
+
+
+def usual_method(type_name: str, method: Method) -> Method:
+    """How a layer is done unless a rule says otherwise: recurrent layers have dynamic kernels only."""
+    return "dynamic" if type_name in DYNAMIC and type_name not in STATIC else method
+
+
+def kernel_of(method: LayerMethod) -> Kernel:
+    """The kind of kernel that a method ends in: QAT's are static ones."""
+    return "dynamic" if method == "dynamic" else "static"
+
+
+def why_float(form: LayerForm, kernel: Kernel, engine: EngineName) -> str | None:
+    """Why a layer stays in float; None if it has a kernel."""
+    restrictions = TABLES[kernel].get(form.type)
+    if restrictions is None:
+        return f"torch has no {kernel} int8 kernel for {form.type}"
+    return next(filter(None, (restriction(form, engine) for restriction in restrictions)), None)
