@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import mmap
 import operator
 from functools import reduce
@@ -11,10 +12,12 @@ import torch
 from torch import fx, nn
 
 from octet.errors import InvalidModelError
+from octet.program import leaves
 from octet.program.calls import function_of, module_of
 from octet.program.constants import compute_weights
 from octet.program.graph import DType, MemoryFormat, Ref, Value
 from octet.program.steps import Function, Method, Module, Plan, Step
+from octet.state import STATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,23 +82,35 @@ class _Builder:
         self._values: dict[str, fx.Node] = {}
         self._made: set[str] = set()
         self._free = 0  # weights that no module owns
+        self._states = {name: f"{STATE}{number}" for number, name in enumerate(plan.updates)}
 
     def module(self) -> fx.GraphModule:
         """The whole program as one module."""
-        for name in self._plan.inputs:
+        for name in self._plan.inputs.values():
             self._values[name] = self._graph.placeholder(name)
+        for name, attribute in self._states.items():
+            self._root.register_buffer(attribute, self._weights[name].detach().clone())
         for step in self._plan.steps:
             self._add(step)
-        outputs = tuple(self._value(Ref(name)) for name in self._plan.outputs)
+        outputs = tuple(self._value(Ref(name)) for name in self._plan.outputs.values())
+        self._keep_state()
         self._graph.output(outputs[0] if len(outputs) == 1 else outputs)
+        _name_arguments(self._graph)
         program = fx.GraphModule(self._root, self._graph, class_name="Program")
         program.graph.eliminate_dead_code()  # items of a sequence that nothing reads
         program.recompile()
         program.graph.lint()
         return program.eval()
 
+    def _keep_state(self) -> None:
+        """Writes what the program changes, once all has been read."""
+        for new, state in [(self._value(Ref(value)), name) for name, value in self._plan.updates.items()]:
+            node = self._graph.call_function(leaves.update, (self._graph.get_attr(self._states[state]), new))
+            node.meta["is_wrapped"] = True
+
     def _add(self, step: Step) -> None:
         node = self._call(step)
+        node.meta["call"] = step.call
         if isinstance(step.expression, Module):
             for name, indices in zip(step.results, step.expression.results, strict=False):
                 self._values[name] = reduce(self._item, indices, node)
@@ -142,6 +157,8 @@ class _Builder:
 
     def _attribute(self, name: str) -> fx.Node:
         """A weight that no module owns, because the graph computes with it."""
+        if name in self._states:  # read before it is written; what is made of it must not change with it
+            return self._graph.call_method("clone", (self._graph.get_attr(self._states[name]),))
         tensor = self._weights[name]
         attribute = f"_weight_{self._free}"
         self._free += 1
@@ -150,6 +167,16 @@ class _Builder:
         else:
             self._root.register_buffer(attribute, tensor)
         return self._graph.get_attr(attribute)
+
+
+def _name_arguments(graph: fx.Graph) -> None:
+    """Gives the arguments names that mean nothing else in the code torch.fx writes: `torch` becomes `torch_`."""
+    taken = {"self", *dir(builtins), *graph.python_code("self").globals}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            while node.target in taken:
+                node.target += "_"
+            taken.add(node.target)
 
 
 def _place(root: nn.Module, path: str, module: nn.Module) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from math import prod
 from typing import TYPE_CHECKING
 
 from octet.errors import InvalidModelError
-from octet.program import schema
 from octet.program.graph import Graph, Ref, dtype
 from octet.program.steps import Module, Plan
 from octet.spec import Layer, ProgramSpec, TensorSpec
@@ -15,6 +13,7 @@ from octet.spec import Layer, ProgramSpec, TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from octet.program import schema
     from octet.program.weights import StoredTensor
 
 BATCH = "batch"
@@ -23,10 +22,9 @@ BATCH = "batch"
 def describe(document: schema.Document, graph: Graph, plan: Plan, tensors: Iterable[StoredTensor]) -> ProgramSpec:
     """The spec of a program."""
     sizes = _SizeNames()
-    inputs = tuple(_tensor_spec(name, graph.meta(Ref(name)), sizes) for name in plan.inputs)
-    names = _output_names(document.graph_module, graph)
-    outputs = tuple(
-        _tensor_spec(name, graph.meta(Ref(value)), sizes) for name, value in zip(names, plan.outputs, strict=True)
+    inputs, outputs = (
+        tuple(_tensor_spec(name, graph.meta(Ref(value)), sizes) for name, value in values.items())
+        for values in (plan.inputs, plan.outputs)
     )
     # Tied weights are the same bytes under several names.
     parameters = {
@@ -73,40 +71,3 @@ class _SizeNames:
 def _tensor_spec(name: str, meta: schema.TensorMeta, sizes: _SizeNames) -> TensorSpec:
     shape = tuple(sizes.name(size, name, position) for position, size in enumerate(meta.sizes))
     return TensorSpec(name=name, dtype=dtype(meta.dtype, name), shape=shape)
-
-
-def _output_names(module: schema.GraphModule, graph: Graph) -> list[str]:
-    """The path of each tensor that the source model returns: `logits`, `b.0`; `output` where it returns just one."""
-    root = next((call.signature for call in module.module_call_graph if not call.fqn), None)
-    paths = list(_leaves(_treespec(root.out_spec), ())) if root else []
-    if len(paths) != len(graph.outputs):
-        paths = [(str(position),) for position in range(len(graph.outputs))]
-    return [".".join(path) or "output" for path, value in zip(paths, graph.outputs, strict=True) if value is not None]
-
-
-def _treespec(text: str) -> schema.Treespec:
-    version, tree = schema.parse(schema.TreespecFile, text, "The model's output structure").root
-    if version != schema.TREESPEC_VERSION:
-        raise InvalidModelError(f"The model's output structure has version {version}, which Octet does not read.")
-    return tree
-
-
-def _leaves(tree: schema.Treespec, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    if tree.type is None:
-        yield path
-    for key, child in zip(_keys(tree), tree.children_spec, strict=True):
-        yield from _leaves(child, (*path, key))
-
-
-def _keys(tree: schema.Treespec) -> list[str]:
-    """The names of a container's children: a dict's keys, which pytree keeps as JSON in the context, else positions."""
-    count = len(tree.children_spec)
-    context = tree.context
-    if isinstance(context, str):
-        try:
-            context = json.loads(context)
-        except (ValueError, RecursionError):
-            context = None
-    if isinstance(context, list) and len(context) == count and all(isinstance(key, str | int) for key in context):
-        return [str(key) for key in context]
-    return [str(position) for position in range(count)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
 from octet.errors import InvalidModelError
@@ -23,9 +24,14 @@ DTYPES: dict[int, str] = {
     6: "float32",
     7: "float32",
     8: "float64",
+    9: "complex64",
+    10: "complex64",
+    11: "complex128",
     12: "bool",
     13: "float32",
 }
+RAISED = frozenset({6, 9, 13})
+"""The dtypes that are kept as wider ones."""
 MEMORY_FORMATS: dict[int, str] = {
     1: "contiguous_format",
     2: "channels_last",
@@ -33,6 +39,8 @@ MEMORY_FORMATS: dict[int, str] = {
     4: "preserve_format",
 }
 STRIDED = 7
+MAX_SHOWN = 200
+"""Characters of a file's text that a message quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,7 @@ class MemoryFormat:
     name: str
 
 
-Value = None | bool | int | float | str | Ref | DType | MemoryFormat | list["Value"] | tuple["Value", ...]
+Value = None | bool | int | float | complex | str | Ref | DType | MemoryFormat | list["Value"] | tuple["Value", ...]
 
 WeightKind = Literal["parameter", "buffer", "constant"]
 
@@ -99,17 +107,38 @@ class Node:
     module_type: str
     trace: str
 
+    @property
+    def where(self) -> str:
+        """Module path and source line, as far as the file records them: `module 'a.b', net.py:7: y = f(x)`."""
+        module = f"module {self.module[:MAX_SHOWN]!r}" if self.module else "the model's own forward"
+        frames = [line.strip() for line in self.trace.splitlines()]
+        lines = [
+            (frame.split('"'), code)
+            for frame, code in zip_longest(frames, frames[1:], fillvalue="")
+            if frame.startswith('File "') and frame.count('"') > 1
+        ]
+        own = [line for line in lines if "/torch/" not in line[0][1]] or lines
+        if not own:
+            return module
+        (_, file, rest, *_), code = own[-1]
+        number = rest.removeprefix(", line ").split(",")[0]
+        return f"{module}, {file[-MAX_SHOWN:]}:{number[:MAX_SHOWN]}: {code[:MAX_SHOWN]}"
+
+    def __str__(self) -> str:
+        """The call as errors name it."""
+        return f"{self.target} ({self.where})"
+
     def required(self, name: str) -> Value:
         """The argument of that name."""
         if name not in self.args:
-            raise InvalidModelError(f"{self.target} in module {self.module!r} lacks its argument {name!r}.")
+            raise InvalidModelError(f"{self} lacks its argument {name!r}.")
         return self.args[name]
 
     def ref(self, name: str) -> Ref:
         """The argument of that name, which has to be another node's value."""
         value = self.required(name)
         if not isinstance(value, Ref):
-            raise InvalidModelError(f"{self.target} in module {self.module!r}: argument {name!r} is not a tensor.")
+            raise InvalidModelError(f"{self}: argument {name!r} is not a tensor.")
         return value
 
 
@@ -118,18 +147,35 @@ class Graph:
     """Inputs, weights, calls and outputs. Every reference has been checked to be made before it is used.
 
     Attributes:
+        inputs: The tensors it takes, in order.
+        input_names: What the source calls them: `x`, `pair.0`.
+        weights: The tensors that the file holds.
+        constants: Inputs that the export fixed: numbers, texts, None.
+        nodes: The calls, in order.
+        outputs: What it returns, under the source's names: `logits`, `hidden_states.0`.
+        metas: The form of each tensor.
+        producers: The call that makes each value.
+        read: The values that some call or the outputs read.
+        updates: What weights that the program overwrites hold at the end of a call.
+        states: Those of them that matter to the next call; they are no longer among the weights.
+        notes: What a person should know of how the model was read.
         computed: What the calls make of weights alone, by value name; noted while the graph is lowered. Such a weight
             is named after the largest of those it is made of, and is a parameter if one of them is.
         transposes: Weights that a layer takes and no call makes yet, by name: each the transpose of another value.
     """
 
     inputs: tuple[str, ...]
+    input_names: tuple[str, ...]
     weights: dict[str, Weight]
     constants: dict[str, Value]
     nodes: tuple[Node, ...]
-    outputs: tuple[Value, ...]
+    outputs: dict[str, Value]
     metas: dict[str, schema.TensorMeta]
     producers: dict[str, Node] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
+    updates: dict[str, Value] = field(default_factory=dict)
+    states: dict[str, Weight] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     computed: dict[str, Weight] = field(default_factory=dict)
     transposes: dict[str, Ref] = field(default_factory=dict)
 

@@ -9,8 +9,10 @@ from octet.errors import InvalidModelError, UnsupportedOperatorError
 from octet.program import ops
 from octet.program.computed import Computed
 from octet.program.graph import Graph, Node, Ref, Value, refs
-from octet.program.memory import Memory
+from octet.program.memory import without_writes
 from octet.program.names import name_modules
+from octet.program.ops import refused
+from octet.program.states import with_states
 from octet.program.steps import Expression, Method, Module, Nothing, Plan, Same, Step
 
 if TYPE_CHECKING:
@@ -29,17 +31,21 @@ def lower(graph: Graph, containers: Iterable[str]) -> Plan:
         InvalidModelError: If an operator is called in a way it cannot be.
     """
     _refuse_unknown(graph)
+    graph = with_states(without_writes(graph))
+    graph.read.update(ref.name for ref in refs(list(graph.updates.values())))
     lowering = _Lowering(graph)
-    for position, node in enumerate(graph.nodes):
-        lowering.add(position, node)
-    outputs = tuple(_output(lowering.resolve(output)) for output in graph.outputs if output is not None)
+    for node in graph.nodes:
+        lowering.add(node)
+    outputs = {name: value.name for name, value in lowering.outputs() if value.name in graph.metas}
     if not outputs:
-        raise InvalidModelError("The model returns no tensor.")
-    steps = _needed(lowering.steps, outputs)
+        raise InvalidModelError("What the model returns is not a tensor.", hint="Return one tensor at least.")
+    updates = dict(lowering.updates())
+    steps = _needed(lowering.steps, [*outputs.values(), *updates.values()])
     owned = {ref.name for step, _ in steps for ref in _weights(step)}
     computed = {name: weight for name, weight in graph.computed.items() if name in owned}
     constants = tuple(step for step, _ in _needed(lowering.steps, computed, _weights))
-    return Plan(graph.inputs, name_modules(steps, graph, containers), outputs, constants, computed)
+    inputs = dict(zip(graph.input_names, graph.inputs, strict=True))
+    return Plan(inputs, name_modules(steps, graph, containers), outputs, updates, constants, computed)
 
 
 class _Lowering:
@@ -49,24 +55,36 @@ class _Lowering:
         self.steps: list[tuple[Step, Node]] = []
         self._graph = graph
         self._values: dict[str, Value] = dict(graph.constants)
-        self._memory = Memory(graph)
         self._computed = Computed(graph)
 
-    def add(self, position: int, node: Node) -> None:
+    def add(self, node: Node) -> None:
         """Appends the step of a node, if it takes one."""
         resolved = replace(node, args={name: self.resolve(value) for name, value in node.args.items()})
         expression = _rebuild(resolved, self._graph)
         if isinstance(expression, Same):
             self._values.update(dict.fromkeys(node.results, expression.value))
-        elif twins := self._computed.note(resolved):
+        elif isinstance(expression, Nothing):
+            pass
+        elif twins := self._computed.note(resolved, expression):
             self._values.update((name, self.resolve(Ref(twin))) for name, twin in zip(node.results, twins, strict=True))
-        elif not isinstance(expression, Nothing):
+        else:
             self.steps.extend((step, node) for step in self._transposes())
-            self.steps.append((Step(expression, node.results, node.single), node))
-            if ops.in_place(node.target):
-                overwritten = self._memory.overwritten(position, node)
-                self._values.update(dict.fromkeys(overwritten, Ref(node.results[0])))
-        self._memory.add(node)
+            self.steps.append((Step(expression, node.results, node.single, call=node), node))
+
+    def outputs(self) -> Iterator[tuple[str, Ref]]:
+        """The values that the model returns, constants left out."""
+        for name, output in self._graph.outputs.items():
+            value = self.resolve(output)
+            if isinstance(value, Ref):
+                yield name, value
+
+    def updates(self) -> Iterator[tuple[str, str]]:
+        """Each state, and the value that it has at the end of a call."""
+        for name, new in self._graph.updates.items():
+            value = self.resolve(new)
+            if not isinstance(value, Ref):
+                raise InvalidModelError(f"The graph changes {self._graph.states[name].name!r} to what is no tensor.")
+            yield name, value.name
 
     def _transposes(self) -> Iterator[Step]:
         """The steps that make what the last expression takes transposed."""
@@ -85,16 +103,10 @@ def _rebuild(node: Node, graph: Graph) -> Expression:
     try:
         expression = ops.OPS[ops.canonical(node.target)](node, graph)
     except (IndexError, KeyError):
-        raise InvalidModelError(f"{node.target} in module {node.module!r} lacks an argument.") from None
-    if isinstance(expression, Module) and len(expression.results) < len(node.results):
-        raise InvalidModelError(f"{node.target} in module {node.module!r} has more results than it can have.")
+        raise InvalidModelError(f"{node} lacks an argument.") from None
+    if isinstance(expression, Module) and not graph.read.isdisjoint(node.results[len(expression.results) :]):
+        raise InvalidModelError(f"{node} has more results than it can have.")
     return expression
-
-
-def _output(value: Value) -> str:
-    if not isinstance(value, Ref):
-        raise InvalidModelError("The model returns something that is not a tensor.", hint="Return tensors only.")
-    return value.name
 
 
 def _weights(step: Step) -> Iterable[Ref]:
@@ -121,22 +133,9 @@ def _refuse_unknown(graph: Graph) -> None:
         if ops.canonical(node.target) not in ops.OPS:
             unknown.setdefault(node.target, node)
     if unknown:
-        places = "; ".join(f"{target} ({_place(node)})" for target, node in unknown.items())
+        reasons = {refused.refusal(target): None for target in unknown}
+        places = "; ".join(f"{node} {refused.refusal(target).why}" for target, node in unknown.items())
         raise UnsupportedOperatorError(
             f"The model uses {len(unknown)} operator{'s'[: len(unknown) > 1]} that Octet cannot rebuild: {places}.",
-            hint="Replace it in the source, or leave that part out of the exported model.",
+            hint=" ".join(reason.hint for reason in reasons),
         )
-
-
-def _place(node: Node) -> str:
-    """Module path and source line of a call, as far as the file records them."""
-    frames = [line.strip() for line in node.trace.splitlines()]
-    lines = [(frame, code) for frame, code in zip(frames, [*frames[1:], ""], strict=True) if frame.startswith('File "')]
-    own = [pair for pair in lines if "/torch/nn/" not in pair[0]] or lines
-    module = f"module {node.module!r}" if node.module else "the model's own forward"
-    if not own:
-        return module
-    frame, code = own[-1]
-    _, file, rest = frame.split('"', 2)
-    line = rest.removeprefix(", line ").split(",")[0]
-    return f"{module}, {file}:{line}: {code[:120]}"

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from octet.errors import InvalidModelError
 from octet.program.arguments import argument_value, identifier, one_key, text
-from octet.program.graph import Graph, Ref, Weight, refs
+from octet.program.graph import MAX_SHOWN, Graph, Ref, Weight, refs
 from octet.program.regions import read_nodes
+from octet.program.trees import input_names, output_names
 
 if TYPE_CHECKING:
     from octet.program import schema
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 _WEIGHT_KINDS: dict[str, WeightKind] = {"parameter": "parameter", "buffer": "buffer", "tensor_constant": "constant"}
 _WEIGHT_NAMES = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
-# Buffers that batch norm updates while it trains; the rebuilt modules do that themselves, when they are trained.
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_MUTATIONS = {"buffer_mutation": "buffer_name", "parameter_mutation": "parameter_name"}
 
 
 def read_graph(document: schema.GraphModule) -> Graph:
@@ -26,14 +26,18 @@ def read_graph(document: schema.GraphModule) -> Graph:
         InvalidModelError: If a name is used before it is made, made twice, or stands for something of another kind.
     """
     inputs: list[str] = []
+    arguments: list[str] = []  # what the source's forward takes: inputs and constants
     weights: dict[str, Weight] = {}
     constants: dict[str, Value] = {}
     metas = dict(document.graph.tensor_values)
+    root = next((call.signature for call in document.module_call_graph if not call.fqn), None)
     for spec in document.signature.input_specs:
         kind, body = one_key(spec, "an input spec")
         name = text(body, "name") if kind == "constant_input" else _input_name(kind, body)
         if name in constants or name in weights or name in inputs:
             raise InvalidModelError(f"The graph's input {name!r} is declared twice.")
+        if kind in {"constant_input", "user_input"}:
+            arguments.append(name)
         if kind == "constant_input":
             constants[name] = _constant(body)
         elif name not in metas:
@@ -44,8 +48,17 @@ def read_graph(document: schema.GraphModule) -> Graph:
             weights[name] = Weight(_WEIGHT_KINDS[kind], text(body, _WEIGHT_NAMES[kind]), metas[name])
     if not inputs:
         raise InvalidModelError("The model takes no tensor, so there is nothing to run it on.")
-    nodes = tuple(read_nodes(document.graph, metas))
-    graph = Graph(tuple(inputs), weights, constants, nodes, _outputs(document.signature), metas)
+    paths = dict(zip(arguments, input_names(root, len(arguments)) or arguments, strict=True))
+    graph = Graph(
+        inputs=tuple(inputs),
+        input_names=tuple(paths[name] for name in inputs),
+        weights=weights,
+        constants=constants,
+        nodes=tuple(read_nodes(document.graph, metas)),
+        outputs=_outputs(document.signature, root),
+        metas=metas,
+        updates=_updates(document.signature, weights),
+    )
     _check_references(graph)
     return graph
 
@@ -58,13 +71,12 @@ def _input_name(kind: str, body: dict[str, Any]) -> str:
         return text(argument, "name")
     form, argument = one_key(argument, "a user input")
     if form != "as_tensor":
+        name = argument.get("as_name") if isinstance(argument, dict) else None
         raise InvalidModelError(
-            "The model takes an input that is not a tensor.", hint="Export it with that value fixed in the model."
+            f"The model's input {str(name)[:MAX_SHOWN]!r} is a number that may vary, not a tensor.",
+            hint="Export it without a dynamic shape for that number, which fixes it, or have the model take a tensor.",
         )
-    name = identifier(text(argument, "name"))
-    if name == "self":
-        raise InvalidModelError("The model has an input named 'self', which cannot name an argument.")
-    return name
+    return identifier(text(argument, "name"))
 
 
 def _constant(body: dict[str, Any]) -> Value:
@@ -72,32 +84,48 @@ def _constant(body: dict[str, Any]) -> Value:
     return argument_value({kind: value})
 
 
-def _outputs(signature: schema.Signature) -> tuple[Value, ...]:
+def _outputs(signature: schema.Signature, root: schema.CallSignature | None) -> dict[str, Value]:
     outputs: list[Value] = []
     for spec in signature.output_specs:
         kind, body = one_key(spec, "an output spec")
         if kind == "user_output":
             outputs.append(argument_value(body.get("arg", {})))
-        elif kind != "buffer_mutation" or not text(body, "buffer_name").endswith(_STATISTICS):
+        elif kind not in {*_MUTATIONS, "user_input_mutation"}:  # what an input is overwritten with is nobody's output
             raise InvalidModelError(
-                f"The model changes its own state when it runs ({kind.replace('_', ' ')}).",
-                hint="Octet quantizes models whose outputs depend on their inputs alone: export it in eval mode.",
+                f"The graph gives a {kind.replace('_', ' ')}: it is one of training, not of a model to run.",
+                hint="Export the model itself with torch.export.export, before any loss is added to it.",
             )
-    return tuple(outputs)
+    return dict(zip(output_names(root, len(outputs)), outputs, strict=True))
+
+
+def _updates(signature: schema.Signature, weights: dict[str, Weight]) -> dict[str, Value]:
+    """What weights hold at the end of a call, where the graph was freed of writes and returns it."""
+    values = {weight.name: value for value, weight in weights.items()}
+    updates: dict[str, Value] = {}
+    for spec in signature.output_specs:
+        kind, body = one_key(spec, "an output spec")
+        if kind in _MUTATIONS:
+            name = text(body, _MUTATIONS[kind])
+            if name not in values:
+                raise InvalidModelError(f"The graph changes {name!r}, which it does not have.")
+            updates[values[name]] = Ref(text(body.get("arg"), "name"))
+    return updates
 
 
 def _check_references(graph: Graph) -> None:
-    """Each value is made once, before it is used; notes in the graph what makes it."""
+    """Each value is made once, before it is used; notes in the graph what makes it and what is read."""
     known = {*graph.inputs, *graph.weights, *graph.constants}
     for node in graph.nodes:
         for ref in refs(list(node.args.values())):
             if ref.name not in known:
                 raise InvalidModelError(f"{node.target} uses {ref.name!r} before anything makes it.")
+            graph.read.add(ref.name)
         for result in node.results:
             if result in known:
                 raise InvalidModelError(f"The graph makes {result!r} twice.")
             known.add(result)
             graph.producers[result] = node
-    for output in graph.outputs:
+    for output in (*graph.outputs.values(), *graph.updates.values()):
         if isinstance(output, Ref) and output.name not in known:
             raise InvalidModelError(f"The model returns {output.name!r}, which nothing makes.")
+    graph.read.update(ref.name for ref in refs(list(graph.outputs.values())))

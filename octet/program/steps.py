@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from octet.program.graph import Ref, Value, Weight
+    from octet.program.graph import Node, Ref, Value, Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,14 @@ class Step:
         expression: The call.
         results: The node's results; a sequence's items, in order, unless `single`.
         path: Of a module call, the module's path.
+        call: The file's call that it rebuilds, for errors.
     """
 
     expression: Module | Function | Method
     results: tuple[str, ...]
     single: bool
     path: str = ""
+    call: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +98,17 @@ class Plan:
     """A whole program.
 
     Attributes:
-        inputs: What it takes, by value name.
+        inputs: What it takes, by the source's names.
         steps: What it does with them, in order.
-        outputs: What it gives, by value name.
+        outputs: What it gives, by the source's names.
+        updates: Weights that it changes, and the values that they have at the end of a call.
         constants: What is done once, before there is any input: it makes weights of other weights.
         computed: Those weights, by value name, in the form that the file says they have.
     """
 
-    inputs: tuple[str, ...]
+    inputs: dict[str, str]
     steps: tuple[Step, ...]
-    outputs: tuple[str, ...]
+    outputs: dict[str, str]
+    updates: dict[str, str] = field(default_factory=dict)
     constants: tuple[Step, ...] = ()
     computed: dict[str, Weight] = field(default_factory=dict)

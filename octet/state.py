@@ -1,0 +1,30 @@
+"""The state of a module: the buffers that it changes as it runs, such as a counter or a cache.
+
+Octet runs a model many times before it is saved. Each measurement, and the saved model, start from the file's state.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STATE = "_state_"
+"""How the names of such buffers start."""
+
+
+@contextmanager
+def kept(*modules: torch.nn.Module) -> Iterator[None]:
+    """Runs the block, then gives each of `modules` back the state it had."""
+    buffers = [buffer for module in modules for name, buffer in module.named_buffers() if name.startswith(STATE)]
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
