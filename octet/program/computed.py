@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from octet.program import ops
 from octet.program.graph import Graph, Node, Weight, refs
+from octet.program.steps import Module
 
 if TYPE_CHECKING:
     from octet.program import schema
+    from octet.program.steps import Function, Method
 
 FREE_ELEMENTS = 2**22
 """What a computed value may have beyond as many elements as all weights of the file together."""
@@ -28,17 +30,20 @@ class Computed:
         self._largest: dict[str, Weight] = {}
         self._limit = FREE_ELEMENTS + sum(prod(weight.shape) for weight in graph.weights.values())
 
-    def note(self, node: Node) -> tuple[str, ...] | None:
-        """Notes the results of `node`, if its arguments are all weights.
+    def note(self, node: Node, expression: Module | Function | Method) -> tuple[str, ...] | None:
+        """Notes the results of `node`, if all that its expression uses are weights.
 
         Returns:
             The results of an earlier call that computes the same, as where a layer that is called twice standardises
             its weight each time; None if there is none.
         """
-        sources = list(dict.fromkeys(refs(list(node.args.values()))))
+        owned = expression.weights.values() if isinstance(expression, Module) else ()
+        given = set(refs(list(node.args.values())))
+        used = dict.fromkeys((*refs(expression.values()), *owned))
+        # What is made out of nothing is made beside the first input, which is no argument of it.
+        sources = [ref for ref in used if ref in given or ref.name != self._graph.inputs[0]]
         metas = [self._graph.metas.get(result) for result in node.results]
-        random = ops.canonical(node.target).split(".")[1] in ops.RANDOM
-        if random or not all(map(self._graph.weight, sources)) or not all(map(self._is_fixed, metas)):
+        if not all(map(self._graph.weight, sources)) or not all(map(self._is_fixed, metas)):
             return None
         if not ops.in_place(node.target):
             same = self._known.setdefault(repr((node.target, sorted(node.args.items()))), node.results)

@@ -77,7 +77,7 @@ class _Run:
         self._left = limit
         device = next(iter(weights.values())).device if weights else None
         # Tensors out of nothing are made beside the first input.
-        self._values: dict[str, Any] = {next(iter(plan.inputs)): torch.empty(0, device=device)}
+        self._values: dict[str, Any] = {next(iter(plan.inputs.values())): torch.empty(0, device=device)}
 
     def values(self) -> dict[str, Any]:
         """The values that layers own."""
