@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from octet.engines import EngineName
+from octet.recipe import LayerMethod, Method
+
 
 class _Spec(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -17,12 +20,26 @@ class TensorSpec(_Spec):
     shape: tuple[int | str, ...] = Field(description="A string is the name of a size that may vary, such as the batch.")
 
 
+class Outlook(_Spec):
+    """What becomes of a layer under a method, before any rule of a recipe."""
+
+    method: Method
+    engines: tuple[EngineName, ...] = Field(description="The engines of which this is true.")
+    runs: LayerMethod = Field(description="The kind of kernel; recurrent layers are dynamic under every method.")
+    reason: str | None = Field(None, description="Why it stays in float, where it does.")
+
+
 class Layer(_Spec):
     """One module of the source model that Octet rebuilt, under the path its author gave it."""
 
     name: str = Field(description="Module path, for example `layer1.0.conv1`.")
     type: str = Field(description="Module type, for example `Conv2d`.")
     parameters: int = Field(description="Number of weights and biases.")
+    outlook: tuple[Outlook, ...] = Field((), description="What will become of it, by method and engine.")
+
+    def under(self, method: Method, engine: EngineName) -> Outlook | None:
+        """What becomes of it under this method with this engine; None where the spec is of an older Octet."""
+        return next((each for each in self.outlook if each.method == method and engine in each.engines), None)
 
 
 class ProgramSpec(_Spec):
@@ -33,6 +50,7 @@ class ProgramSpec(_Spec):
     layers: tuple[Layer, ...]
     parameters: int = Field(description="Number of distinct weights and biases.")
     torch_version: str = Field(description="The torch that exported it.")
+    notes: tuple[str, ...] = Field((), description="What became of the model as it was read, in sentences.")
 
 
 class ArraySpec(_Spec):

@@ -9,12 +9,21 @@ import octet
 from octet.cli import bars, render
 from octet.cli.app import AsJson, EngineName, MethodName, ModelFile, RecipeName, answer, chosen_recipe, require_gates
 from octet.cli.source import example_inputs, load_module
+from octet.engines import EngineName as Engine
+from octet.recipe import Method
 
 
-def inspect(model: ModelFile, as_json: AsJson = False) -> None:
-    """Show what a model takes, gives and is made of. Nothing in the file is executed."""
+def inspect(
+    model: ModelFile,
+    *,
+    method: Annotated[Method | None, typer.Option(help="Show this method only.", show_default="all")] = None,
+    engine: Annotated[Engine | None, typer.Option(help="Show this engine only.", show_default="all")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a model takes, gives and is made of, and what of it will be int8. Nothing in the file is executed."""
     spec = octet.load(model).spec
-    answer(spec, lambda: render.program(spec, title=str(model)), as_json=as_json)
+    methods, engines = (method,) if method else (), (engine,) if engine else ()
+    answer(spec, lambda: render.program(spec, title=str(model), methods=methods, engines=engines), as_json=as_json)
 
 
 def export(

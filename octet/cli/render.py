@@ -12,9 +12,13 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from octet.cli.outlook import layer_table
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from octet.engines import EngineName
+    from octet.recipe import Method
     from octet.report import GateResult, Latency, Report
     from octet.spec import ProgramSpec, TensorSpec
     from octet.wire import Job
@@ -43,18 +47,18 @@ def console() -> Console:
     return Console(file=sys.stdout, width=None if fixed else _PIPE_WIDTH, highlight=False)
 
 
-def program(spec: ProgramSpec, *, title: str) -> RenderableType:
-    """A model: what it takes, what it gives, its layers."""
+def program(
+    spec: ProgramSpec, *, title: str, methods: Sequence[Method] = (), engines: Sequence[EngineName] = ()
+) -> RenderableType:
+    """A model: what it takes, what it gives, its layers and what will become of them; no methods or engines: all."""
     facts = _facts(
         ("inputs", _tensors(spec.inputs)),
         ("outputs", _tensors(spec.outputs)),
         ("parameters", f"{spec.parameters:,}"),
         ("exported by", f"torch {spec.torch_version}"),
     )
-    layers = _table("layer", "type", "parameters>")
-    for layer in spec.layers:
-        layers.add_row(Text(layer.name), layer.type, f"{layer.parameters:,}")
-    return Group(Text(title, style="bold"), facts, layers)
+    notes = (Text(note, style="dim") for note in spec.notes)
+    return Group(Text(title, style="bold"), facts, layer_table(spec.layers, methods, engines), *notes)
 
 
 def reports(rows: Iterable[tuple[str, Report]], *, first: str = "method") -> RenderableType:

@@ -22,8 +22,10 @@ from octet.program.weights import StoredTensor, check_finite, read_tensors
 if TYPE_CHECKING:
     from torch import fx
 
+    from octet.engines import EngineName
     from octet.program.steps import Plan
-    from octet.spec import Layer, ProgramSpec, TensorSpec
+    from octet.recipe import Method
+    from octet.spec import Layer, Outlook, ProgramSpec, TensorSpec
 
 MAX_JSON_BYTES = 64 * 2**20
 
@@ -56,6 +58,14 @@ class Program:
     def layers(self) -> tuple[Layer, ...]:
         """The modules it is made of, in order of first use."""
         return self.spec.layers
+
+    def outlook(self, method: Method, engine: EngineName) -> dict[str, Outlook]:
+        """What will become of each layer under a method with an engine, by module path, before any rule of a recipe.
+
+        It goes by what torch's kernels are known to do; the report of a job says what came of it.
+        """
+        found = {layer.name: layer.under(method, engine) for layer in self.layers}
+        return {name: outlook for name, outlook in found.items() if outlook is not None}
 
     @cached_property
     def sha256(self) -> str:

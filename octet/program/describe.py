@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from octet.errors import InvalidModelError
 from octet.program.graph import Graph, Ref, dtype
+from octet.program.outlook import outlooks
 from octet.program.steps import Module, Plan
 from octet.spec import Layer, ProgramSpec, TensorSpec
 
@@ -36,17 +37,19 @@ def describe(document: schema.Document, graph: Graph, plan: Plan, tensors: Itera
         layers=tuple(_layers(graph, plan)),
         parameters=sum(prod(shape) for _, shape, _ in parameters),
         torch_version=document.torch_version,
+        notes=tuple(graph.notes),
     )
 
 
 def _layers(graph: Graph, plan: Plan) -> Iterator[Layer]:
     seen = set()
+    found = outlooks(plan, graph)
     for step in plan.steps:
         if isinstance(step.expression, Module) and step.path not in seen:
             seen.add(step.path)
             owned = [graph.weight(ref) for ref in step.expression.weights.values()]
             count = sum(prod(weight.shape) for weight in owned if weight and weight.kind == "parameter")
-            yield Layer(name=step.path, type=step.expression.type, parameters=count)
+            yield Layer(name=step.path, type=step.expression.type, parameters=count, outlook=found[step.path])
 
 
 class _SizeNames:

@@ -49,12 +49,14 @@ class Plan:
         calls: Each call of a function or method that may be quantized, with the function's name.
         float_calls: Those of them that are left in float, with the reason.
         notes: What in the recipe did not apply, and what else the report should say.
+        gave_up: Whether all is left in float, because nothing less helped.
     """
 
     layers: dict[Unit, LayerPlan]
     calls: dict[Unit, str] = field(default_factory=dict)
     float_calls: dict[Unit, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    gave_up: bool = False
 
     @property
     def int8_layers(self) -> tuple[Unit, ...]:
@@ -93,7 +95,8 @@ class Plan:
 
     def in_float(self, reason: str) -> Plan:
         """This plan with everything left in float because of `reason`."""
-        left = replace(self.without(dict.fromkeys(self.int8_layers, reason)), calls={}, float_calls={})
+        layers = self.without(dict.fromkeys(self.int8_layers, reason)).layers
+        left = replace(self, layers=layers, calls={}, float_calls={}, gave_up=True)
         return left.noting(f"Nothing was quantized, the whole model stayed in float: {reason}.")
 
     def noting(self, note: str) -> Plan:

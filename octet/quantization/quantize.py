@@ -117,7 +117,7 @@ class _Job:
 
 
 def _attempt(job: _Job, plan: Plan) -> Quantized:
-    if not plan.int8_units:
+    if plan.gave_up:
         return _float(job, plan)
     recipe = job.recipe
     observed = observe(job.module, plan, job.qconfigs, recipe, job.inputs)
