@@ -172,6 +172,7 @@ _READERS: dict[str, Any] = {
     "as_sym_float": _symbolic,
     "as_sym_floats": _each(_symbolic),
     "as_sym_bool": _symbolic,
+    "as_complex": lambda body: complex(_float(body["real"]), _float(body["imag"])),
     "as_scalar_type": lambda body: DType(DTYPES[_plain(int)(body)]),
     "as_memory_format": lambda body: MemoryFormat(MEMORY_FORMATS[_plain(int)(body)]),
 }

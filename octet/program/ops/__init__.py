@@ -9,35 +9,64 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from octet.program.ops import activations, arithmetic, layers, pooling, shapes, symbolic
+from octet.program.ops import (
+    activations,
+    arithmetic,
+    attention,
+    creation,
+    decomposed,
+    indexing,
+    layers,
+    losses,
+    norms,
+    pooling,
+    products,
+    recurrent,
+    reductions,
+    resampling,
+    shapes,
+    spectral,
+    symbolic,
+)
 
 if TYPE_CHECKING:
     from octet.program.ops.rows import Rebuild
 
+PARTS = (
+    layers, norms, recurrent, attention, activations, pooling, resampling, losses,
+    arithmetic, reductions, products, shapes, indexing, creation, spectral, decomposed,
+)  # fmt: skip
 OPS: dict[str, Rebuild] = {
-    **{
-        f"aten.{name}": rebuild
-        for part in (layers, activations, pooling, arithmetic, shapes)
-        for name, rebuild in part.OPS.items()
-    },
+    **{f"aten.{name}": rebuild for part in PARTS for name, rebuild in part.OPS.items()},
     **symbolic.OPS,
 }
-VIEWS = frozenset(f"aten.{name}" for name in shapes.VIEWS)
 
-RANDOM = frozenset(
-    {
-        "bernoulli", "binomial", "cauchy", "exponential", "geometric", "log_normal", "multinomial", "normal", "poisson",
-        "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "random", "uniform",
-    }
-)  # fmt: skip
-"""Operators, less their overload, that give something else at each call."""
+_IN_PLACE = re.compile(r"^(aten\.)(?:([a-z0-9_]*[a-z0-9])_|__i(and|or|xor|lshift|rshift)__)(\..*)?$")
 
-_IN_PLACE = re.compile(r"^(aten\.[a-z0-9_]*[a-z0-9])_(\..*)?$")
+# In-place forms whose overloads are called otherwise than those of the operator itself.
+_RENAMED = {
+    "aten.float_power_.Scalar": "aten.float_power.Tensor_Scalar",
+    "aten.float_power_.Tensor": "aten.float_power.Tensor_Tensor",
+    "aten.floor_divide_.Tensor": "aten.floor_divide.default",
+    "aten.ldexp_.default": "aten.ldexp.Tensor",
+    "aten.pow_.Scalar": "aten.pow.Tensor_Scalar",
+    "aten.pow_.Tensor": "aten.pow.Tensor_Tensor",
+    "aten.transpose_.default": "aten.transpose.int",
+}
 
 
 def canonical(target: str) -> str:
     """The key of a target: not in place, and without ".default"."""
-    return _IN_PLACE.sub(r"\1\2", target).removesuffix(".default")
+    return functional(target).removesuffix(".default")
+
+
+def functional(target: str) -> str:
+    """The form of a target that overwrites nothing."""
+    match = _IN_PLACE.match(target)
+    if match is None:
+        return target
+    space, name, operator, overload = match.groups()
+    return _RENAMED.get(target, f"{space}{name or f'__{operator}__'}{overload or ''}")
 
 
 def in_place(target: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from octet.program.graph import Graph, Node
+from octet.errors import InvalidModelError
+from octet.program.graph import DType, Graph, Node, Ref, Value, dtype
 from octet.program.steps import Expression, Function, Method, Module, Nothing, Same
 
 Rebuild = Callable[[Node, Graph], Expression]
@@ -14,11 +15,12 @@ Rebuild = Callable[[Node, Graph], Expression]
 def module(kind: str, **options: Any) -> Rebuild:
     """An `nn` module without weights, called with the first argument.
 
-    `options` are the operator's arguments that the constructor takes under the same name, with their defaults.
+    `options` are the operator's arguments that the constructor takes under the same name, with their defaults. A whole
+    number where the default is a float becomes one, as TorchScript wants it.
     """
 
     def rebuild(node: Node, _: Graph) -> Expression:
-        values = {name: node.args.get(name, default) for name, default in options.items()}
+        values = {name: _like(default, node.args.get(name, default)) for name, default in options.items()}
         return Module(kind, values, {}, (node.ref(node.positional[0] if node.positional else "self"),))
 
     return rebuild
@@ -48,6 +50,25 @@ def operator(name: str) -> Rebuild:
     return function(f"torch.ops.aten.{name}")
 
 
+def operators(names: str) -> dict[str, Rebuild]:
+    """Rows for operators that are rebuilt as themselves; `names` are parted by spaces, with their overloads."""
+    return {name: operator(name.partition(".")[0]) for name in names.split()}
+
+
+def listed(node: Node, name: str) -> list[Value]:
+    """An argument that is a list."""
+    value = node.required(name)
+    if not isinstance(value, list):
+        raise InvalidModelError(f"{node}: argument {name!r} is not a list.")
+    return value
+
+
+def result_dtype(node: Node, graph: Graph) -> DType:
+    """What the result is; the call itself may leave it to torch's rules."""
+    result = node.results[0]
+    return DType(dtype(graph.meta(Ref(result)).dtype, result))
+
+
 def same(node: Node, _: Graph) -> Expression:
     """The first argument, unchanged."""
     return Same(node.args[node.positional[0]])
@@ -56,6 +77,10 @@ def same(node: Node, _: Graph) -> Expression:
 def nothing(_: Node, __: Graph) -> Expression:
     """No call at all: the operator only asserts something of sizes that Octet leaves open."""
     return Nothing()
+
+
+def _like(default: Value, value: Value) -> Value:
+    return float(value) if isinstance(default, float) and isinstance(value, int) else value
 
 
 def _arguments(node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -1,38 +1,29 @@
-"""Operators that move values without changing them, and those that make values out of sizes.
+"""Operators that move values without changing them.
 
 Where the graph names a size, that size is a value of the program: the batch stays open.
 """
 
 from __future__ import annotations
 
-from octet.errors import InvalidModelError
-from octet.program.graph import DType, Graph, Node, Ref, Value, dtype
-from octet.program.ops.rows import Rebuild, function, method, operator, same
+from octet.errors import UnsupportedOperatorError
+from octet.program.graph import DType, Graph, Node, dtype
+from octet.program.ops.rows import Rebuild, function, listed, method, operators, same
+from octet.program.ops.views import lies_in_one_piece
 from octet.program.steps import Expression, Function, Method, Same
-
-# Operators whose result can share memory with their first argument; dropout and `to` give it back when they have
-# nothing to do.
-VIEWS = frozenset(
-    {
-        "alias", "chunk", "contiguous", "detach", "dropout", "expand", "feature_dropout", "flatten.using_ints",
-        "movedim.intlist", "narrow", "permute", "reshape", "select.int", "slice.Tensor", "split.Tensor",
-        "split_with_sizes", "squeeze", "squeeze.dim", "squeeze.dims", "t", "to.device", "to.dtype",
-        "to.dtype_layout", "transpose.int", "unbind.int", "unflatten.int", "unsqueeze", "view", "view_as",
-        "expand_as",
-    }
-)  # fmt: skip
 
 
 def sized(name: str, argument: str) -> Rebuild:
     """A method that takes the sizes of `argument` one by one, as tracing them a second time needs."""
 
     def rebuild(node: Node, _: Graph) -> Expression:
-        sizes = node.required(argument)
-        if not isinstance(sizes, list):
-            raise InvalidModelError(f"{node.target} in module {node.module!r}: argument {argument!r} is not a shape.")
-        return Method(name, (node.ref("self"), *sizes))
+        return Method(name, (node.ref("self"), *listed(node, argument)))
 
     return rebuild
+
+
+def expand(node: Node, _: Graph) -> Expression:
+    """`expand(self, size)`; of a buffer, a trace takes open sizes only as a list."""
+    return Method("expand", (node.ref("self"), listed(node, "size")))
 
 
 def transpose_matrix(node: Node, graph: Graph) -> Expression:
@@ -41,9 +32,29 @@ def transpose_matrix(node: Node, graph: Graph) -> Expression:
     return Method("transpose", (value, 0, 1)) if graph.rank(value) == 2 else Same(value)  # noqa: PLR2004 - a matrix
 
 
+def reversed_dimensions(node: Node, graph: Graph) -> Expression:
+    """`numpy_T(self)`, `x.T`."""
+    value = node.ref("self")
+    return Method("permute", (value, *reversed(range(graph.rank(value)))))
+
+
 def contiguous(node: Node, _: Graph) -> Expression:
     """`contiguous(self)`; another memory format is a matter of speed that the engine decides."""
     return Method("contiguous", (node.ref("self"),))
+
+
+def strided(node: Node, graph: Graph) -> Expression:
+    """`as_strided(self, size, stride, storage_offset)` of a tensor whose memory lies as its sizes say."""
+    value = node.ref("self")
+    meta = graph.meta(value)
+    if lies_in_one_piece(meta) is not True or meta.storage_offset.as_int != 0:
+        raise UnsupportedOperatorError(
+            f"{node} reads memory by its place, of a tensor that does not lie in one piece.",
+            hint="Write that line with unfold, slices or indices, or call .contiguous() before it.",
+        )
+    sizes, strides = listed(node, "size"), listed(node, "stride")
+    offset = node.args.get("storage_offset") or 0
+    return Function("octet.program.leaves.as_strided", (value, sizes, strides, offset))
 
 
 def convert(node: Node, graph: Graph) -> Expression:
@@ -54,56 +65,17 @@ def convert(node: Node, graph: Graph) -> Expression:
     return Method("to", (value, wanted))
 
 
-def filled(value: float) -> Rebuild:
-    """`zeros`, `ones`: a tensor of one value, made where the program's input is."""
-
-    def rebuild(node: Node, graph: Graph) -> Expression:
-        return _full(node, graph, value)
-
-    return rebuild
-
-
-def full(node: Node, graph: Graph) -> Expression:
-    """`full(size, fill_value)`."""
-    return _full(node, graph, node.required("fill_value"))
-
-
-def scalar(node: Node, graph: Graph) -> Expression:
-    """`scalar_tensor(s)`."""
-    return Method(
-        "new_full", (_anchor(graph), [], node.required("s")), {"dtype": node.args.get("dtype") or DType("float32")}
-    )
-
-
-def arange(node: Node, graph: Graph) -> Expression:
-    """`arange(start=0, end, step=1)`; integers unless it is given a float."""
-    bounds = [node.args.get("start", 0), node.required("end"), node.args.get("step", 1)]
-    kind, leaf = DType("int64"), "arange"
-    if any(isinstance(bound, float) for bound in bounds):
-        kind, leaf = DType("float32"), "arange_of_floats"
-        bounds = [float(bound) if isinstance(bound, int) else bound for bound in bounds]
-    return Function(f"octet.program.leaves.{leaf}", (_anchor(graph), *bounds, node.args.get("dtype") or kind))
-
-
-def _full(node: Node, graph: Graph, value: Value) -> Expression:
-    default = {bool: "bool", int: "int64"}.get(type(value), "float32")
-    kind = node.args.get("dtype") or DType(default)
-    return Method("new_full", (_anchor(graph), node.required("size"), value), {"dtype": kind})
-
-
-def _anchor(graph: Graph) -> Ref:
-    """A tensor to make others beside: on its device, and with a method that can be traced with open sizes."""
-    return Ref(graph.inputs[0])
-
-
 OPS: dict[str, Rebuild] = {
     # shape
     "view": sized("reshape", "size"),
     "reshape": sized("reshape", "shape"),
     "_unsafe_view": sized("reshape", "size"),
-    "expand": sized("expand", "size"),
+    "expand": expand,
+    "broadcast_to": expand,
     "repeat": sized("repeat", "repeats"),
+    "tile": sized("tile", "dims"),
     "view_as": method("reshape_as"),
+    "reshape_as": method("reshape_as"),
     "expand_as": method("expand_as"),
     "flatten.using_ints": function("torch.flatten"),
     "unflatten.int": method("unflatten"),
@@ -111,57 +83,51 @@ OPS: dict[str, Rebuild] = {
     "squeeze": method("squeeze"),
     "squeeze.dim": method("squeeze"),
     "squeeze.dims": method("squeeze"),
+    "as_strided": strided,
+    **operators("ravel atleast_1d atleast_2d atleast_3d broadcast_tensors unfold diag_embed diagonal diag diagflat"),
+    **operators("atleast_1d.Sequence atleast_2d.Sequence atleast_3d.Sequence"),
     # order
     "permute": method("permute"),
     "transpose.int": method("transpose"),
+    "swapaxes": method("transpose"),
+    "swapdims": method("transpose"),
     "t": transpose_matrix,
-    "numpy_T": transpose_matrix,
+    "numpy_T": reversed_dimensions,
     "mT": lambda node, _: Method("transpose", (node.ref("self"), -2, -1)),
     "movedim.intlist": function("torch.movedim"),
     "movedim.int": function("torch.movedim"),
+    "moveaxis.intlist": function("torch.movedim"),
+    "moveaxis.int": function("torch.movedim"),
     "flip": function("torch.flip"),
     "roll": function("torch.roll"),
     "pixel_shuffle": function("torch.pixel_shuffle"),
     "channel_shuffle": function("torch.channel_shuffle"),
     "contiguous": contiguous,
-    # parts
+    **operators("fliplr flipud rot90 native_channel_shuffle tril triu"),
+    # joined and parted
     "cat": function("torch.cat"),
+    "concat": function("torch.cat"),
+    "concatenate": function("torch.cat"),
     "stack": function("torch.stack"),
     "chunk": function("torch.chunk"),
     "split.Tensor": function("torch.split"),
+    "split.sizes": function("torch.split"),
     "split_with_sizes": function("torch.split"),
     "unbind.int": function("torch.unbind"),
-    "select.int": function("torch.select"),
-    "narrow": function("torch.narrow"),
-    "slice.Tensor": function("torch.ops.aten.slice"),
-    "index_select": function("torch.index_select"),
-    "gather": function("torch.gather"),
-    "index.Tensor": operator("index"),
-    "repeat_interleave.self_int": function("torch.repeat_interleave"),
-    "tril": function("torch.tril"),
-    "triu": function("torch.triu"),
+    **operators("unsafe_chunk unsafe_split.Tensor unsafe_split_with_sizes tensor_split.sections tensor_split.indices"),
+    **operators("hsplit.int hsplit.array vsplit.int vsplit.array dsplit.int dsplit.array"),
+    **operators("hstack vstack row_stack dstack column_stack block_diag cartesian_prod combinations meshgrid"),
+    **operators("meshgrid.indexing constant_pad_nd im2col col2im"),
     # copies and conversions
     "clone": same,
     "detach": same,
     "alias": same,
+    "lift_fresh": same,
     "lift_fresh_copy": same,
     "to.device": convert,
     "to.dtype": convert,
     "to.dtype_layout": convert,
     "_to_copy": convert,
+    "to.other": lambda node, _: Method("type_as", (node.ref("self"), node.ref("other"))),
     "type_as": method("type_as"),
-    # new tensors
-    "zeros": filled(0.0),
-    "new_zeros": filled(0.0),
-    "ones": filled(1.0),
-    "new_ones": filled(1.0),
-    "full": full,
-    "new_full": full,
-    "scalar_tensor": scalar,
-    "zeros_like": function("torch.zeros_like"),
-    "ones_like": function("torch.ones_like"),
-    "full_like": function("torch.full_like"),
-    "arange": arange,
-    "arange.start": arange,
-    "arange.start_step": arange,
 }

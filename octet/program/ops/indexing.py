@@ -1,0 +1,44 @@
+"""Operators that read or write at places which are themselves values.
+
+Where the number of places depends on the values (`x[mask]`, `nonzero`), the size stays open in the program as it is in
+the export.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from octet.program.ops.rows import Rebuild, function, operator, operators
+from octet.program.steps import Expression, Function
+
+if TYPE_CHECKING:
+    from octet.program.graph import Graph, Node
+
+
+def fill_diagonal(node: Node, _: Graph) -> Expression:
+    """`fill_diagonal_(self, fill_value, wrap=False)`."""
+    values = (node.ref("self"), node.required("fill_value"), node.args.get("wrap", False))
+    return Function("octet.program.leaves.fill_diagonal", values)
+
+
+OPS: dict[str, Rebuild] = {
+    "select.int": function("torch.select"),
+    "narrow": function("torch.narrow"),
+    "slice.Tensor": function("torch.ops.aten.slice"),
+    "index_select": function("torch.index_select"),
+    "gather": function("torch.gather"),
+    "index.Tensor": operator("index"),
+    "repeat_interleave.self_int": function("torch.repeat_interleave"),
+    **operators("narrow.Tensor narrow_copy take take_along_dim _unsafe_index.Tensor"),
+    **operators("repeat_interleave.self_Tensor repeat_interleave.Tensor"),
+    # written
+    **operators("scatter.src scatter.value scatter.reduce scatter.value_reduce scatter_add scatter_reduce.two"),
+    **operators("index_add index_copy index_fill.int_Scalar index_fill.int_Tensor index_reduce index_put put"),
+    **operators("_unsafe_index_put masked_scatter slice_scatter select_scatter diagonal_scatter as_strided_scatter"),
+    **operators("fill.Scalar fill.Tensor zero copy"),
+    "fill_diagonal": fill_diagonal,
+    # found
+    **operators("searchsorted.Tensor searchsorted.Scalar bucketize.Tensor bucketize.Scalar one_hot"),
+    **operators("nonzero nonzero_numpy argwhere where masked_select nonzero_static"),
+    **operators("unique_dim unique_consecutive unique_dim_consecutive _unique _unique2"),
+}
