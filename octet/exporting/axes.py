@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ class Example:
     """One tensor among the example inputs.
 
     Attributes:
-        name: Its name in the `.pt2`: the argument's, and the keys on the way to it, as in `boxes_0`.
+        name: Its name in the `.pt2`: the argument's, and the keys on the way to it, as in `boxes.0`.
         source: What torch calls it: `L['boxes'][0]`.
         tensor: The tensor.
         axes: The names of its open axes.
@@ -51,8 +50,6 @@ def examples_of(arguments: dict[str, Any], dynamic_axes: DynamicAxes) -> dict[st
     """
     tensors = {path: leaf for path, leaf in pytree.tree_leaves_with_path(arguments) if isinstance(leaf, torch.Tensor)}
     names = {path: _name(path) for path in tensors}
-    # torch.export writes the names of inputs in lower case.
-    dynamic_axes = {key.lower() if isinstance(key, str) else key: axes for key, axes in dynamic_axes.items()}
     _refuse_unknown(dynamic_axes, list(names.values()))
     examples = {}
     for position, (path, tensor) in enumerate(tensors.items()):
@@ -65,9 +62,8 @@ def examples_of(arguments: dict[str, Any], dynamic_axes: DynamicAxes) -> dict[st
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    """What torch.export calls the input at a path of the arguments."""
-    keys = (str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path)
-    return "_".join(re.sub(r"\W", "_", key) for key in keys).lower()
+    """The name that Octet gives the input at a path of the arguments."""
+    return ".".join(str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path)
 
 
 def _refuse_unknown(dynamic_axes: DynamicAxes, names: list[str]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import io
+import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from torch.utils._sympy.numbers import int_oo
 from octet.errors import ExportFailedError
 from octet.exporting.axes import BATCH, Example, each_example, examples_of, sizes_of, two_or_more
 from octet.exporting.failures import FIXED_SIZE, Fixings, bounded, does_not_run, failed, fixed
+from octet.exporting.trees import simplify_containers
 from octet.program import load
 
 if TYPE_CHECKING:
@@ -51,8 +54,9 @@ def export(
         example_inputs: One tensor, the positional arguments of the model's forward, or a dict of keyword arguments.
             They may be nested.
         path: Where to write. A file that is there is replaced, at once and only by a whole one that Octet reads.
-        dynamic_axes: Further open axes by input, by name or position: `{"x": {2: "height", 3: "width"}}`. Axes of one
-            name have one size. The batch is axis 0, unless another is named "batch" or axis 0 is given another name;
+        dynamic_axes: Further open axes by input, by name or position: `{"x": {2: "height", 3: "width"}}`. An input has
+            the name of its argument, inside a container the path to it, such as `boxes.0`. Axes of one name have one
+            size. The batch is axis 0, unless another is named "batch" or axis 0 is given another name;
             `{"x": {0: None}}` is an input without a batch.
 
     Returns:
@@ -118,10 +122,15 @@ def _eval_mode(model: torch.nn.Module) -> Iterator[None]:
     # The fused encoder kernel would hide the layers that are to be quantized.
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    # nn.Transformer looks whether a mask's values are causal, to hint at faster kernels; an export cannot look.
+    transformer = torch.nn.modules.transformer
+    detect = transformer._detect_is_causal_mask  # noqa: SLF001 - no public way
+    transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)  # noqa: ARG005, SLF001
     model.eval()
     try:
         yield
     finally:
+        transformer._detect_is_causal_mask = detect  # noqa: SLF001
         torch.backends.mha.set_fastpath_enabled(fastpath)
         for module, mode in training:
             module.training = mode
@@ -169,12 +178,16 @@ def _attempt(
         return {axis: dim_of(label) for axis, label in example.axes.items()}
 
     shapes = each_example(call.arguments, examples, dims, lambda _: None)
+    said = io.StringIO()
     try:
-        return torch.export.export(model, call.args, call.kwargs, dynamic_shapes=shapes)
+        with redirect_stderr(said):
+            program = torch.export.export(model, call.args, call.kwargs, dynamic_shapes=shapes)
     except Exception as error:  # whatever the model's code and torch's passes raise
         if isinstance(error, UserError) and error.error_type == UserErrorType.CONSTRAINT_VIOLATION:
             return None
         raise _diagnosis(model, call, error) from error
+    sys.stderr.write(said.getvalue())  # what the model prints; where it fails, torch prints pages of graph
+    return program
 
 
 def _diagnosis(model: torch.nn.Module, call: inspect.BoundArguments, error: Exception) -> ExportFailedError:
@@ -213,6 +226,7 @@ def _save(model: torch.nn.Module, program: ExportedProgram, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".octet-export-") as folder:
         whole = Path(folder) / "model.pt2"
         try:
+            simplify_containers(program)
             torch.export.save(program, whole)
         except Exception as error:  # whatever torch's serializer does not know
             raise failed(model, error) from error
