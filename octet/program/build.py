@@ -112,6 +112,9 @@ class _Builder:
         node = self._call(step)
         node.meta["call"] = step.call
         if isinstance(step.expression, Module):
+            if step.expression.then:
+                method, arguments = step.expression.then
+                node = self._graph.call_method(method, (node, *self._args(arguments)))
             for name, indices in zip(step.results, step.expression.results, strict=False):
                 self._values[name] = reduce(self._item, indices, node)
         elif step.single:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from octet.errors import InvalidModelError
+from octet.program import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from octet.program import schema
+    from collections.abc import Iterator, Sequence
 
 # ScalarType of the export schema -> numpy's name. Half precision is raised to float32: int8 models are made from
 # float32 ones, and CPUs compute in it.
@@ -161,7 +161,8 @@ class Graph:
         notes: What a person should know of how the model was read.
         computed: What the calls make of weights alone, by value name; noted while the graph is lowered. Such a weight
             is named after the largest of those it is made of, and is a parameter if one of them is.
-        transposes: Weights that a layer takes and no call makes yet, by name: each the transpose of another value.
+        layouts: Weights that a layer takes and no call makes yet, by name: another weight, the order of its dimensions,
+            and the sizes of the matrix.
     """
 
     inputs: tuple[str, ...]
@@ -177,7 +178,7 @@ class Graph:
     states: dict[str, Weight] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     computed: dict[str, Weight] = field(default_factory=dict)
-    transposes: dict[str, Ref] = field(default_factory=dict)
+    layouts: dict[str, tuple[Ref, tuple[int, ...], tuple[int, int]]] = field(default_factory=dict)
 
     def weight(self, value: Value) -> Weight | None:
         """The weight that `value` names, if it names one: of the file, or computed of such alone."""
@@ -185,16 +186,20 @@ class Graph:
             return None
         return self.weights.get(value.name) or self.computed.get(value.name)
 
-    def transposed(self, matrix: Ref) -> Ref:
-        """The transpose of a weight with two dimensions, as another weight."""
-        name = f"{matrix.name}.T"
-        weight = self.weight(matrix)
-        if weight is None or len(weight.shape) != 2:  # noqa: PLR2004 - a matrix
-            raise InvalidModelError(f"{matrix.name!r} is not a matrix of weights.")
+    def matrix(self, weight: Ref, rows: Sequence[int], columns: Sequence[int]) -> Ref:
+        """A weight laid out as a matrix whose rows and columns go over these of its dimensions, as another weight."""
+        owner = self.weight(weight)
+        if owner is None or sorted([*rows, *columns]) != list(range(len(owner.shape))):
+            raise InvalidModelError(f"{weight.name!r} cannot be laid out as a matrix.")
+        order, shape = (*rows, *columns), owner.shape
+        if order == (0, 1):
+            return weight
+        name = f"{weight.name}.{len(rows)} of {order}"
         if name not in self.computed:
-            sizes = weight.meta.sizes[::-1]
-            self.computed[name] = replace(weight, meta=weight.meta.model_copy(update={"sizes": sizes}))
-            self.transposes[name] = matrix
+            sizes = prod(shape[row] for row in rows), prod(shape[column] for column in columns)
+            meta = owner.meta.model_copy(update={"sizes": tuple(schema.Size(as_int=size) for size in sizes)})
+            self.computed[name] = replace(owner, meta=meta)
+            self.layouts[name] = (weight, order, sizes)
         return Ref(name)
 
     def producer(self, value: Value) -> Node | None:

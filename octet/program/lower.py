@@ -68,7 +68,7 @@ class _Lowering:
         elif twins := self._computed.note(resolved, expression):
             self._values.update((name, self.resolve(Ref(twin))) for name, twin in zip(node.results, twins, strict=True))
         else:
-            self.steps.extend((step, node) for step in self._transposes())
+            self.steps.extend((step, node) for step in self._layouts())
             self.steps.append((Step(expression, node.results, node.single, call=node), node))
 
     def outputs(self) -> Iterator[tuple[str, Ref]]:
@@ -86,11 +86,13 @@ class _Lowering:
                 raise InvalidModelError(f"The graph changes {self._graph.states[name].name!r} to what is no tensor.")
             yield name, value.name
 
-    def _transposes(self) -> Iterator[Step]:
-        """The steps that make what the last expression takes transposed."""
-        while self._graph.transposes:
-            name, matrix = self._graph.transposes.popitem()
-            yield Step(Method("transpose", (matrix, 0, 1)), (name,), single=True)
+    def _layouts(self) -> Iterator[Step]:
+        """The steps that lay weights out as the last expression takes them."""
+        while self._graph.layouts:
+            name, (weight, order, sizes) = self._graph.layouts.popitem()
+            ordered = f"{name}, in order"
+            yield Step(Method("permute", (weight, *order)), (ordered,), single=True)
+            yield Step(Method("reshape", (Ref(ordered), *sizes)), (name,), single=True)
 
     def resolve(self, value: Value) -> Value:
         """`value` with every reference replaced by what it stands for now: a step's result, a weight or an input."""

@@ -23,6 +23,7 @@ class Module:
         weights: Its parameters and buffers, by attribute.
         inputs: What it is called with; a function here is called first.
         results: Where each of the node's results lies in what the module returns, as indices; () is the whole.
+        then: A tensor method that is called on its result, and that method's arguments.
     """
 
     type: str
@@ -30,6 +31,7 @@ class Module:
     weights: dict[str, Ref]
     inputs: tuple[Value | Function, ...]
     results: tuple[tuple[int, ...], ...] = ((),)
+    then: tuple[str, tuple[Value, ...]] | None = None
 
     def values(self) -> tuple[Value, ...]:
         """Everything it is called with; its weights are not among that."""
