@@ -20,11 +20,15 @@ STATE = "_state_"
 @contextmanager
 def kept(*modules: torch.nn.Module) -> Iterator[None]:
     """Runs the block, then gives each of `modules` back the state it had."""
-    buffers = [buffer for module in modules for name, buffer in module.named_buffers() if name.startswith(STATE)]
-    before = [buffer.clone() for buffer in buffers]
+    before = [{name: buffer.clone() for name, buffer in _state(module).items()} for module in modules]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
+            for module, values in zip(modules, before, strict=True):
+                for name, buffer in _state(module).items():
+                    buffer.copy_(values[name])
+
+
+def _state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: buffer for name, buffer in module.named_buffers() if name.startswith(STATE)}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from octet.measure import Noise
+from octet.state import kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,12 +31,13 @@ def activation_noise(fp32: GraphModule, int8: GraphModule, names: set[str], samp
     """
     noise: dict[str, Noise] = defaultdict(Noise)
     shared = names.intersection(*(dict(model.named_modules(remove_duplicate=False)) for model in (fp32, int8)))
-    for batch in samples.take(slice(0, MOST_SAMPLES)).batches(BATCH_SIZE):
-        wanted, got = (_outputs(model, shared, batch.inputs) for model in (fp32, int8))
-        for name in shared:
-            # A layer that is called twice gives two outputs, in the same order in both graphs.
-            for pair in zip(wanted[name], got[name], strict=True):
-                noise[name].add(*pair)
+    with kept(fp32, int8):
+        for batch in samples.take(slice(0, MOST_SAMPLES)).batches(BATCH_SIZE):
+            wanted, got = (_outputs(model, shared, batch.inputs) for model in (fp32, int8))
+            for name in shared:
+                # A layer that is called twice gives two outputs, in the same order in both graphs.
+                for pair in zip(wanted[name], got[name], strict=True):
+                    noise[name].add(*pair)
     return dict(noise)
 
 

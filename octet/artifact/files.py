@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from octet import torchscript
 from octet.artifact.manifest import Manifest, facts_of
 from octet.errors import DestinationExistsError
+from octet.state import kept
 from octet.version import __version__
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Sample:
 
 def run_sample(scripted: torch.jit.ScriptModule, inputs: tuple[Tensor, ...]) -> Sample:
     """What `scripted` gives for `inputs`; its engine must be set."""
-    with torch.no_grad():
+    with torch.no_grad(), kept(scripted):
         outputs = scripted(*inputs)
     return Sample(inputs, outputs if isinstance(outputs, tuple) else (outputs,))
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from octet.errors import QuantizationFailedError
 from octet.measure.noise import Noise
 from octet.report import Accuracy, Fidelity
+from octet.state import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ def compare(fp32: Any, int8: Any, samples: Samples, on_step: Callable[[int, int]
     """Runs all of `samples` through both models; `on_step` gets (done, all) samples."""
     comparison = Comparison()
     size = max(1, min(LARGEST_BATCH, BATCH_BYTES // samples.sample_bytes))
-    with torch.inference_mode():
+    with torch.inference_mode(), kept(fp32, int8):
         for batch in samples.batches(size):
             wanted, got = (first_output(model(*batch.inputs))[: batch.count] for model in (fp32, int8))
             comparison.add(wanted, got, None if batch.targets is None else batch.targets[: batch.count])

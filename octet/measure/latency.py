@@ -12,6 +12,7 @@ import torch
 
 from octet import torchscript
 from octet.report import Latency, Timing
+from octet.state import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ def best_float_form(
 
     A speed-up against plain eager code would flatter: scripting and freezing alone make small models faster.
     """
-    with torch.inference_mode(), threads(thread_count):
+    with torch.inference_mode(), threads(thread_count), kept(module, scripted):
         forms = list(_forms(module, scripted, inputs))
         for form in forms:
             _call(form.model, inputs, WARM_UP_ROUNDS)
@@ -107,7 +108,7 @@ def measure_latency(
     `faster` or `slower` only if nine rounds of ten say so.
     """
     models = (baseline.model, int8)
-    with torch.inference_mode(), threads(thread_count):
+    with torch.inference_mode(), threads(thread_count), kept(*models):
         for model in models:
             _call(model, inputs, WARM_UP_ROUNDS)
         taken = np.array(list(_rounds(models, inputs, seconds))) * 1e3

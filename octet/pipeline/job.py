@@ -180,7 +180,13 @@ def _report(job: _Job, quantized: Quantized) -> Report:
         layers=layers,
         gates=gates,
         verdict="fails" if any(gate.passed is False for gate in gates) else "passes",
-        warnings=(*job.data.warnings, *quantized.plan.warnings, *_warnings(job), *not_judged(gates)),
+        warnings=(
+            *job.program.spec.notes,
+            *job.data.warnings,
+            *quantized.plan.warnings,
+            *_warnings(job),
+            *not_judged(gates),
+        ),
         seconds=dict(job.stages.seconds),
     )
 

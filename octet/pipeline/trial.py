@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from octet.errors import InvalidModelError, OutOfMemoryError
+from octet.state import kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ def try_out(module: GraphModule, inputs: tuple[Tensor, ...]) -> Any:
     tracker = _Tracker(module)
     tracker.extra_traceback = False  # what torch would add to the error speaks of its own names
     try:
-        with torch.no_grad():
+        with torch.no_grad(), kept(module):
             return tracker.run(*inputs)
     except FAILURES as error:
         raise _in_words(error, tracker.call, inputs) from error

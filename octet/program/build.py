@@ -16,6 +16,7 @@ from octet.program import leaves
 from octet.program.calls import function_of, module_of
 from octet.program.constants import compute_weights
 from octet.program.graph import DType, MemoryFormat, Ref, Value
+from octet.program.precision import LARGEST
 from octet.program.steps import Function, Method, Module, Plan, Step
 from octet.state import STATE
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from octet.program.weights import StoredTensor
-
-# What the reader computes in: half precision is raised to float32.
-_RAISED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
 def build(plan: Plan, tensors: dict[str, StoredTensor], path: Path) -> fx.GraphModule:
@@ -57,14 +55,17 @@ def map_weights(tensors: dict[str, StoredTensor], path: Path) -> dict[str, torch
 
 
 def _view(tensor: StoredTensor, buffer: mmap.mmap) -> torch.Tensor:
-    kind: torch.dtype = getattr(torch, tensor.stored.name)
+    kind, wanted = (getattr(torch, name) for name in (tensor.stored.name, tensor.dtype))
     if tensor.length == 0:
-        return torch.empty(tensor.shape, dtype=_RAISED.get(kind, kind))
+        return torch.empty(tensor.shape, dtype=wanted)
     count = tensor.length // tensor.stored.size
     flat = torch.frombuffer(buffer, dtype=kind, count=count, offset=tensor.start)
     if tensor.start % tensor.stored.size:  # torch.export aligns; another zip writer may not, and kernels rely on it
         flat = flat.clone()
-    return flat.as_strided(tensor.shape, tensor.strides).to(_RAISED.get(kind, kind))
+    strided = flat.as_strided(tensor.shape, tensor.strides)
+    if kind == torch.float64 != wanted:  # what only a double can be, such as the lowest number of a mask, stays finite
+        strided = torch.where(strided.isfinite(), strided.clamp(-LARGEST, LARGEST), strided)
+    return strided.to(wanted)
 
 
 def _parameter(data: torch.Tensor, tensor: StoredTensor) -> torch.Tensor:

@@ -30,8 +30,6 @@ DTYPES: dict[int, str] = {
     12: "bool",
     13: "float32",
 }
-RAISED = frozenset({6, 9, 13})
-"""The dtypes that are kept as wider ones."""
 MEMORY_FORMATS: dict[int, str] = {
     1: "contiguous_format",
     2: "channels_last",
@@ -41,6 +39,8 @@ MEMORY_FORMATS: dict[int, str] = {
 STRIDED = 7
 MAX_SHOWN = 200
 """Characters of a file's text that a message quotes."""
+MAX_NAMED = 8
+"""Names that a message lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +238,9 @@ def refs(value: Value) -> Iterator[Ref]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from refs(item)
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Names as a sentence has them: the first few."""
+    shown = ", ".join(repr(name) for name in names[:MAX_NAMED])
+    return shown + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from octet.errors import InvalidModelError, UnsupportedOperatorError
 from octet.program import ops
 from octet.program.computed import Computed
-from octet.program.graph import Graph, Node, Ref, Value, refs
+from octet.program.graph import Graph, Node, Ref, Value, enumerated, refs
 from octet.program.memory import without_writes
 from octet.program.names import name_modules
 from octet.program.ops import refused
@@ -36,7 +36,7 @@ def lower(graph: Graph, containers: Iterable[str]) -> Plan:
     lowering = _Lowering(graph)
     for node in graph.nodes:
         lowering.add(node)
-    outputs = {name: value.name for name, value in lowering.outputs() if value.name in graph.metas}
+    outputs = dict(lowering.outputs())
     if not outputs:
         raise InvalidModelError("What the model returns is not a tensor.", hint="Return one tensor at least.")
     updates = dict(lowering.updates())
@@ -71,12 +71,17 @@ class _Lowering:
             self.steps.extend((step, node) for step in self._layouts())
             self.steps.append((Step(expression, node.results, node.single, call=node), node))
 
-    def outputs(self) -> Iterator[tuple[str, Ref]]:
-        """The values that the model returns, constants left out."""
+    def outputs(self) -> Iterator[tuple[str, str]]:
+        """The tensors that the model returns; notes what else it returns."""
+        others = []
         for name, output in self._graph.outputs.items():
             value = self.resolve(output)
-            if isinstance(value, Ref):
-                yield name, value
+            if isinstance(value, Ref) and value.name in self._graph.metas:
+                yield name, value.name
+            elif value is not None:
+                others.append(name)
+        if others:
+            self._graph.notes.append(f"Left out of the outputs, since not a tensor: {enumerated(others)}.")
 
     def updates(self) -> Iterator[tuple[str, str]]:
         """Each state, and the value that it has at the end of a call."""

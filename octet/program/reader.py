@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from octet.errors import InvalidModelError
 from octet.program.arguments import argument_value, identifier, one_key, text
 from octet.program.graph import MAX_SHOWN, Graph, Ref, Weight, refs
+from octet.program.precision import in_float32
 from octet.program.regions import read_nodes
 from octet.program.trees import input_names, output_names
 
@@ -25,7 +26,7 @@ def read_graph(document: schema.GraphModule) -> Graph:
     Raises:
         InvalidModelError: If a name is used before it is made, made twice, or stands for something of another kind.
     """
-    inputs: list[str] = []
+    inputs: dict[str, None] = {}  # in order, and quick to look names up in
     arguments: list[str] = []  # what the source's forward takes: inputs and constants
     weights: dict[str, Weight] = {}
     constants: dict[str, Value] = {}
@@ -43,7 +44,7 @@ def read_graph(document: schema.GraphModule) -> Graph:
         elif name not in metas:
             raise InvalidModelError(f"The graph does not describe its input {name!r}.")
         elif kind == "user_input":
-            inputs.append(name)
+            inputs[name] = None
         else:
             weights[name] = Weight(_WEIGHT_KINDS[kind], text(body, _WEIGHT_NAMES[kind]), metas[name])
     if not inputs:
@@ -59,6 +60,7 @@ def read_graph(document: schema.GraphModule) -> Graph:
         metas=metas,
         updates=_updates(document.signature, weights),
     )
+    graph = in_float32(graph)
     _check_references(graph)
     return graph
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from octet.program.graph import Graph, Ref
+from octet.program.graph import Graph, Ref, enumerated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def with_states(graph: Graph) -> Graph:
     states = {name: weight for name, weight in graph.weights.items() if name in updates}
     if not states:
         return replace(graph, updates={})
-    changed = ", ".join(repr(weight.name) for weight in states.values())
+    changed = enumerated([weight.name for weight in states.values()])
     graph.notes.append(f"The model changes {changed} as it runs: what it gives depends on the calls before.")
     weights = {name: weight for name, weight in graph.weights.items() if name not in states}
     return replace(graph, weights=weights, states=states, updates=updates)

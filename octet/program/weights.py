@@ -9,7 +9,7 @@ import numpy as np
 
 from octet.errors import InvalidModelError
 from octet.program import schema
-from octet.program.graph import STRIDED, Graph, Weight, number
+from octet.program.graph import STRIDED, Graph, Weight, dtype, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from octet.program.archive import Archive, Record
 
 MAX_OVERLAP = 8
+FREE_BYTES = 2**26
+"""What a weight that repeats its elements (a stride of 0) may take, laid out, beyond `MAX_OVERLAP` times its record."""
 MAX_SHARING = 4096
 """Different tensors in one record: each is looked for in each piece of it."""
 FOLDERS = {
@@ -31,20 +33,22 @@ class Stored:
 
     Attributes:
         name: The dtype's name in `torch`.
-        bits: Unsigned integer of the same width.
+        bits: Unsigned integer of the same width, or of that of a part.
         exponent: Mask of the exponent bits; all of them set means infinity or NaN. 0 for integers.
         mantissa: Mask of the mantissa bits; any of them set beside a full exponent means NaN.
+        parts: How many such numbers an element is made of: a complex one of two.
     """
 
     name: str
     bits: str
     exponent: int = 0
     mantissa: int = 0
+    parts: int = 1
 
     @property
     def size(self) -> int:
         """Bytes of one element."""
-        return np.dtype(self.bits).itemsize
+        return np.dtype(self.bits).itemsize * self.parts
 
 
 STORED: dict[int, Stored] = {
@@ -56,6 +60,8 @@ STORED: dict[int, Stored] = {
     6: Stored("float16", "<u2", 0x7C00, 0x03FF),
     7: Stored("float32", "<u4", 0x7F800000, 0x007FFFFF),
     8: Stored("float64", "<u8", 0x7FF0000000000000, 0x000FFFFFFFFFFFFF),
+    10: Stored("complex64", "<u4", 0x7F800000, 0x007FFFFF, parts=2),
+    11: Stored("complex128", "<u8", 0x7FF0000000000000, 0x000FFFFFFFFFFFFF, parts=2),
     12: Stored("bool", "<u1"),
     13: Stored("bfloat16", "<u2", 0x7F80, 0x007F),
 }
@@ -69,6 +75,7 @@ class StoredTensor:
         weight: Its kind and its name in the source model.
         record: The archive's entry that holds its storage.
         stored: Its dtype in the file.
+        dtype: The dtype that it is brought to, by its name in `torch`.
         shape: Its sizes.
         strides: Its strides, in elements.
         start: First byte of it in the file.
@@ -78,6 +85,7 @@ class StoredTensor:
     weight: Weight
     record: Record
     stored: Stored
+    dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     start: int
@@ -94,10 +102,15 @@ def read_tensors(archive: Archive, graph: Graph, limit: int) -> dict[str, Stored
         kind: schema.parse(schema.PayloadConfig, archive.read(config, limit), config).config
         for kind, (_, config) in FOLDERS.items()
     }
-    return {name: _locate(weight, payloads, archive) for name, weight in graph.weights.items()}
+    return {
+        name: _locate(weight, dtype(graph.metas[name].dtype, weight.name), payloads, archive)
+        for name, weight in graph.weights.items()
+    }
 
 
-def _locate(weight: Weight, payloads: dict[str, dict[str, schema.Payload]], archive: Archive) -> StoredTensor:
+def _locate(
+    weight: Weight, wanted: str, payloads: dict[str, dict[str, schema.Payload]], archive: Archive
+) -> StoredTensor:
     # Buffers that are left out of the state dict are stored among the constants.
     found = [(FOLDERS[kind][0], config[weight.name]) for kind, config in payloads.items() if weight.name in config]
     if not found:
@@ -114,10 +127,10 @@ def _locate(weight: Weight, payloads: dict[str, dict[str, schema.Payload]], arch
     shape = tuple(number(size, weight.name) for size in meta.sizes)
     if (meta.dtype, shape) != (weight.meta.dtype, weight.shape):
         raise InvalidModelError(f"The {weight.kind} {weight.name!r} has another dtype or shape than the graph says.")
-    return _span(weight, meta, shape, archive.record(folder + payload.path_name))
+    return _span(weight, meta, wanted, shape, archive.record(folder + payload.path_name))
 
 
-def _span(weight: Weight, meta: schema.TensorMeta, shape: tuple[int, ...], record: Record) -> StoredTensor:
+def _span(weight: Weight, meta: schema.TensorMeta, wanted: str, shape: tuple[int, ...], record: Record) -> StoredTensor:
     """The tensor, if each of its elements lies inside its record."""
     stored = STORED[meta.dtype]
     strides = tuple(number(stride, weight.name) for stride in meta.strides)
@@ -131,7 +144,7 @@ def _span(weight: Weight, meta: schema.TensorMeta, shape: tuple[int, ...], recor
             f"The {weight.kind} {weight.name!r} reaches past the {record.size} bytes stored for it."
         )
     start = record.offset + offset * stored.size
-    return StoredTensor(weight, record, stored, shape, strides, start, elements * stored.size)
+    return StoredTensor(weight, record, stored, wanted, shape, strides, start, elements * stored.size)
 
 
 def check_finite(archive: Archive, tensors: Iterable[StoredTensor]) -> None:

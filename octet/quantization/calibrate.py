@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.ao.quantization import disable_fake_quant, enable_fake_quant, enable_observer
 
+from octet.state import kept
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,7 +23,7 @@ def calibrate(observed: GraphModule, samples: Samples, batch_size: int, on_step:
     observed.apply(enable_observer)
     observed.apply(disable_fake_quant)
     done = 0
-    with torch.no_grad():
+    with torch.no_grad(), kept(observed):
         for batch in samples.batches(batch_size):
             observed(*batch.inputs)
             done += batch.count

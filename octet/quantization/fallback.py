@@ -13,6 +13,7 @@ import torch
 from octet import torchscript
 from octet.quantization.graph_mode import convert, prepare
 from octet.quantization.rehearsal import Rehearsal, first_line, reference_values
+from octet.state import kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ def realize(observed: GraphModule, recipe: Recipe, inputs: tuple[Tensor, ...]) -
     # warning that was made an error means something else.
     try:
         int8 = convert(observed, recipe)
-        with torch.no_grad():
+        with torch.no_grad(), kept(observed, int8):
             rehearsal = Rehearsal(int8, observed, reference_values(observed, inputs))
             rehearsal.run(*inputs)
             if not rehearsal.found:

@@ -17,6 +17,7 @@ from torch.ao.quantization.quantize_fx import convert_fx
 from octet.kernels import STATIC
 from octet.quantization.exempt import exempt
 from octet.quantization.plan import call_unit
+from octet.state import kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +71,8 @@ def prepare(
     observed: GraphModule = insert_observers(
         fused, mapping, training, scopes, example_inputs=inputs, backend_config=backend_config(recipe)
     )
-    exempt(observed.eval(), inputs)
+    with kept(observed):
+        exempt(observed.eval(), inputs)
     _detach(observed, plan)
     return observed.train(training)
 

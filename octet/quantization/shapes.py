@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.fx import Interpreter
 
+from octet.state import kept
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule, Node
@@ -18,7 +20,7 @@ Shapes = dict[str, tuple[int, ...]]
 def shapes_of(module: GraphModule, inputs: tuple[Tensor, ...]) -> Shapes:
     """The shape of every tensor that `module` makes of `inputs`."""
     recorder = _Recorder(module)
-    with torch.no_grad():
+    with torch.no_grad(), kept(module):
         recorder.run(*inputs)
     return recorder.shapes
 

@@ -14,6 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from octet.errors import QuantizationFailedError
 from octet.report import Epoch
+from octet.state import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ def train(
     device = _device(training.device)
     loop = _Loop(observed, teacher, samples, training, device)
     devices = [torch.cuda.current_device()] if device == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with torch.random.fork_rng(devices=devices), torch.enable_grad(), kept(observed, teacher):
         torch.manual_seed(training.seed)
         observed.to(device).train().requires_grad_(requires_grad=True)
         # A short training keeps the statistics that the fp32 model converged to; those of a batch would drown the
