@@ -1,0 +1,143 @@
+"""Multiply-adds of convolutions and linear layers: all of a float model's, and those that run in int8."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.fx import Interpreter
+from torch.utils._python_dispatch import TorchDispatchMode
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.fx import GraphModule, Node
+
+aten = torch.ops.aten
+_DYNAMIC_HOMES = ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic")
+_STATIC_HOMES = ("torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized.modules")
+
+
+def of_convolution(inputs: Tensor, weight: torch.Size, output: Tensor, *, transposed: bool) -> int:
+    """Each input value of a transposed convolution, and each output value of another one, meets a whole filter."""
+    return (inputs if transposed else output).numel() * prod(weight[1:])
+
+
+class FloatCount(TorchDispatchMode):
+    """Counts what reaches torch's kernels, whatever the source calls it: it knows nothing of how Octet reads a model.
+
+    A product with a weight is counted where torch computes it as a linear layer (`addmm`, `mm`); products of two
+    activations are batched (`bmm`) and are not.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function is aten.convolution.default:
+            self.total += of_convolution(args[0], args[1].shape, result, transposed=args[6])
+        elif function in {aten.addmm.default, aten.mm.default}:
+            self.total += result.numel() * args[-2].shape[1]
+        return result
+
+
+class Int8Count(Interpreter):
+    """Runs a graph that FX graph mode converted, and counts its static int8 convolutions and linear layers.
+
+    Attributes:
+        layers: How many calls of them there are.
+        total: Their multiply-adds.
+    """
+
+    def __init__(self, converted: GraphModule) -> None:
+        super().__init__(converted)
+        self.extra_traceback = False
+        self.layers = 0
+        self.total = 0
+
+    def run_node(self, n: Node) -> Any:
+        result = super().run_node(n)
+        found = self._module(n) if n.op == "call_module" else self._function(n)
+        if found is not None:
+            weight, kind = found
+            inputs = self.env[n.all_input_nodes[0]]
+            self.layers += 1
+            if "Linear" in kind or "linear" in kind:
+                self.total += result.numel() * weight[1]
+            else:
+                self.total += of_convolution(inputs, weight, result, transposed="ranspose" in kind)
+        return result
+
+    def _module(self, node: Node) -> tuple[torch.Size, str] | None:
+        module = self.fetch_attr(str(node.target))
+        kind = type(module)
+        if not kind.__module__.startswith(_STATIC_HOMES) or not callable(getattr(module, "weight", None)):
+            return None
+        return module.weight().shape, kind.__name__
+
+    def _function(self, node: Node) -> tuple[torch.Size, str] | None:
+        """`torch.ops.quantized.linear(x, packed, scale, zero_point)` and the like; the dynamic ones are not counted."""
+        name = str(node.target)
+        if (
+            node.op != "call_function"
+            or not name.startswith(("quantized.linear", "quantized.conv"))
+            or "dynamic" in name
+        ):
+            return None
+        packed = self.env[node.args[1]]
+        return packed.unpack()[0].shape, name
+
+
+def float_count(model: nn.Module, inputs: dict[str, Tensor]) -> int:
+    """Convolution and linear multiply-adds of `model` on `inputs`."""
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it would hide the linear layers in one kernel
+    try:
+        with torch.no_grad(), FloatCount() as count:
+            model(**inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+    return count.total
+
+
+def int8_count(converted: GraphModule, inputs: tuple[Tensor, ...]) -> tuple[int, int]:
+    """Static int8 layers of `converted`, and their multiply-adds on `inputs`."""
+    count = Int8Count(converted)
+    with torch.no_grad():
+        count.run(*inputs)
+    return count.layers, count.total
+
+
+class AnnotatedCount(Interpreter):
+    """Runs a graph that PT2E converted, and counts the convolutions and linear layers that take int8 values.
+
+    They run in float, between dequantize and quantize, until Inductor compiles them.
+    """
+
+    def __init__(self, converted: GraphModule) -> None:
+        super().__init__(converted)
+        self.extra_traceback = False
+        self.layers = 0
+        self.total = 0
+
+    def run_node(self, n: Node) -> Any:
+        result = super().run_node(n)
+        name = str(n.target)
+        if n.op == "call_function" and name.startswith(("aten.conv", "aten.linear")):
+            inputs, weight = (self.env[argument] for argument in n.args[:2])
+            if all("dequantize" in str(argument.target) for argument in n.args[:2]):
+                self.layers += 1
+                self.total += (
+                    result.numel() * weight.shape[1]
+                    if "linear" in name
+                    else of_convolution(inputs, weight.shape, result, transposed="transpose" in name)
+                )
+        return result
+
+
+def annotated_count(converted: GraphModule, inputs: tuple[Tensor, ...]) -> tuple[int, int]:
+    """Layers that PT2E quantized, and their multiply-adds on `inputs`."""
+    count = AnnotatedCount(converted)
+    with torch.no_grad():
+        count.run(*inputs)
+    return count.layers, count.total
