@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+MAX_MESSAGE = 4000
+"""Characters of an error's message; longer ones are cut."""
+
+
 @dataclass(frozen=True)
 class FieldError:
     """One offending place in a document: an RFC 6901 JSON pointer to it, what is wrong, and what to do."""
@@ -34,8 +38,9 @@ class OctetError(Exception):
     code: str = "octet_error"
 
     def __init__(self, message: str, *, hint: str | None = None, errors: Sequence[FieldError] = ()) -> None:
-        super().__init__(message)
-        self.message = message
+        # Messages quote what files say, which may be of any length.
+        self.message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
+        super().__init__(self.message)
         self.hint = hint
         self.errors = tuple(errors)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import fx
 
     from octet.engines import EngineName
+    from octet.program.archive import Archive
     from octet.program.steps import Plan
     from octet.recipe import Method
     from octet.spec import Layer, Outlook, ProgramSpec, TensorSpec
@@ -38,9 +39,10 @@ class Program:
         spec: What the model takes, gives and is made of.
     """
 
-    def __init__(self, path: Path, spec: ProgramSpec, plan: Plan, tensors: dict[str, StoredTensor]) -> None:
-        self.path = path
+    def __init__(self, archive: Archive, spec: ProgramSpec, plan: Plan, tensors: dict[str, StoredTensor]) -> None:
+        self.path = archive.path
         self.spec = spec
+        self._archive = archive
         self._plan = plan
         self._tensors = tensors
 
@@ -81,6 +83,7 @@ class Program:
 
         Raises:
             MissingDependencyError: If torch is not installed.
+            InvalidArchiveError: If the file is no longer the one that was read.
             InvalidModelError: If a module cannot be made of what the file says.
         """
         try:
@@ -91,6 +94,7 @@ class Program:
             raise MissingDependencyError(
                 "Building the model needs torch, which is not installed.", hint="Run: pip install 'octet[engine]'"
             ) from None
+        self._archive.check_unchanged()
         return build(self._plan, self._tensors, self.path)
 
 
@@ -113,4 +117,4 @@ def load(path: str | Path) -> Program:
     plan = lower(graph, (call.fqn for call in document.graph_module.module_call_graph))
     spec = describe(document, graph, plan, tensors.values())
     check_finite(archive, tensors.values())
-    return Program(path, spec, plan, tensors)
+    return Program(archive, spec, plan, tensors)

@@ -25,6 +25,9 @@ MAX_DIRECTORY_BYTES = 32 * 2**20
 MAX_NAME_BYTES = 1024
 PIECE_BYTES = 2**20
 
+Version = tuple[int, int, int, int]
+"""What tells a file from another under its name: device, inode, size, and time of the last change."""
+
 _END = Struct("<4s4H2LH")
 _END64_LOCATOR = Struct("<4sLQL")
 _END64 = Struct("<4sQ2H2L4Q")
@@ -66,6 +69,7 @@ class Directory:
     """The directory at the end of a zip file: enough to tell what kind of archive it is."""
 
     path: Path
+    version: Version
     start: int
     entries: tuple[Entry, ...]
 
@@ -78,7 +82,7 @@ class Directory:
         """
         with _descriptor(path) as file:
             start, length, count = _directory(file, os.fstat(file).st_size)
-            return cls(path, start, tuple(_entries(_read(file, start, length), count)))
+            return cls(path, _version(file), start, tuple(_entries(_read(file, start, length), count)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,15 +96,22 @@ class Directory:
             InvalidArchiveError: If one is not.
         """
         with _descriptor(self.path) as file:
-            return Archive(self.path, _records(file, self.entries, self.start))
+            return Archive(self.path, self.version, _records(file, self.entries, self.start))
 
 
 class Archive:
     """The checked records of a zip file."""
 
-    def __init__(self, path: Path, records: dict[str, Record]) -> None:
+    def __init__(self, path: Path, version: Version, records: dict[str, Record]) -> None:
         self.path = path
+        self.version = version
         self.records = records
+
+    def check_unchanged(self) -> None:
+        """Raises an InvalidArchiveError if the file is no longer the one whose records were checked."""
+        with _descriptor(self.path) as file:
+            if _version(file) != self.version:
+                raise InvalidArchiveError(f"The file {self.path} has changed since it was read.", hint="Load it again.")
 
     def read(self, name: str, limit: int) -> bytes:
         """All bytes of a record of at most `limit` bytes, checked against their CRC."""
@@ -126,6 +137,11 @@ class Archive:
                 if offset == end and crc != record.crc:
                     raise InvalidArchiveError(f"The record {record.name!r} is damaged: its checksum does not match.")
                 yield piece
+
+
+def _version(file: int) -> Version:
+    status = os.fstat(file)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager

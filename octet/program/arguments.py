@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from octet.program.graph import Value
 
 MAX_NAME = 1000
+INT64 = (-(2**63), 2**63 - 1)
 
 
 def one_key(union: Any, what: str) -> tuple[str, Any]:
@@ -114,7 +115,7 @@ def argument_value(argument: dict[str, Any]) -> Value:
         raise InvalidModelError(f"The graph has an argument of kind {kind!r}, which Octet does not read.")
     try:
         value: Value = _READERS[kind](body)
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         raise InvalidModelError(f"The graph has an argument of kind {kind!r} with a value of another kind.") from None
     return value
 
@@ -126,6 +127,13 @@ def _plain(*kinds: type) -> Any:
         return body
 
     return read
+
+
+def _integer(body: Any) -> int:
+    """An integer of 64 bits, which is all that torch knows."""
+    if type(body) is not int or not INT64[0] <= body <= INT64[1]:
+        raise TypeError
+    return body
 
 
 def _each(read: Any) -> Any:
@@ -159,8 +167,8 @@ _READERS: dict[str, Any] = {
     "as_tensors": _each(_ref),
     "as_optional_tensor": _optional_ref,
     "as_optional_tensors": _each(_optional_ref),
-    "as_int": _plain(int),
-    "as_ints": _each(_plain(int)),
+    "as_int": _integer,
+    "as_ints": _each(_integer),
     "as_float": _float,
     "as_floats": _each(_float),
     "as_bool": _plain(bool),

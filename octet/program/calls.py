@@ -33,7 +33,7 @@ def module_of(module: Module, path: str, weights: Mapping[str, torch.Tensor]) ->
     try:
         with torch.device("meta"):
             made: nn.Module = getattr(nn, module.type)(**module.options)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
         raise InvalidModelError(f"The {module.type} at {path!r} cannot be made: {error}.") from error
     for attribute, ref in module.weights.items():
         _assign(made, attribute, weights[ref.name], path)

@@ -110,7 +110,7 @@ def open_archive(path: Path) -> Archive:
     records = {
         name.removeprefix(top): replace(record, name=name.removeprefix(top)) for name, record in archive.records.items()
     }
-    archive = Archive(path, records)
+    archive = Archive(path, directory.version, records)
     _check_mark(archive, "archive_format", b"pt2")
     _check_mark(archive, "byteorder", b"little")
     return archive

@@ -23,16 +23,22 @@ if TYPE_CHECKING:
 REGIONS = frozenset(f"torch.ops.higher_order.{name}" for name in ("wrap_with_set_grad_enabled", "wrap_with_autocast"))
 
 
-def read_nodes(graph: schema.Graph, metas: dict[str, schema.TensorMeta]) -> Iterator[Node]:
+MAX_DEPTH = 8
+"""Regions in regions: each level is parsed again, and makes every name in it longer."""
+
+
+def read_nodes(graph: schema.Graph, metas: dict[str, schema.TensorMeta], depth: int = 0) -> Iterator[Node]:
     """The calls of a graph in order, those of its regions among them; adds the forms of their values to `metas`."""
+    if depth > MAX_DEPTH:
+        raise InvalidModelError(f"The model has graphs inside graphs, more than {MAX_DEPTH} deep.")
     for node in graph.nodes:
         if node.target in REGIONS:
-            yield from _region(node, metas)
+            yield from _region(node, metas, depth)
         else:
             yield node_of(node)
 
 
-def _region(node: schema.Node, metas: dict[str, schema.TensorMeta]) -> Iterator[Node]:
+def _region(node: schema.Node, metas: dict[str, schema.TensorMeta], depth: int) -> Iterator[Node]:
     """The calls of a region, its inner names made unique by the region's, then one alias for each of its results."""
     outer = node_of(node.model_copy(update={"inputs": ()}))  # which have no names
     inner, operands = _inner(node)
@@ -42,7 +48,7 @@ def _region(node: schema.Node, metas: dict[str, schema.TensorMeta]) -> Iterator[
     if len(inputs) != len(operands) or len(outputs) != len(outer.results):
         raise InvalidModelError(f"{node.target} has other inputs or outputs than the graph in it.")
     names: dict[str, Value] = dict(zip(inputs, operands, strict=True))
-    for call in read_nodes(inner, metas):
+    for call in read_nodes(inner, metas, depth + 1):
         names.update((result, Ref(prefix + result)) for result in call.results)
         args = {name: _renamed(value, names) for name, value in call.args.items()}
         yield replace(call, args=args, results=tuple(prefix + result for result in call.results))

@@ -19,6 +19,10 @@ MAX_VALUES = 1_500_000
 """Values of a JSON document. torch.export writes 60 to 150 for each call of an operator."""
 MAX_TEXT = 1000
 """Characters of a name, a path or a target."""
+MAX_PATH = 300
+MAX_MODULES = 50_000
+"""Modules of the source, whose paths are remembered with those of their containers."""
+MAX_OUTPUTS = 10_000
 SCHEMA_MAJOR = 8
 ATEN_OPSETS = (10,)
 TREESPEC_VERSION = 1
@@ -43,7 +47,7 @@ class SymbolicValue(_Part):
 class Size(_Part):
     """A size, stride or offset: a number or an expression."""
 
-    as_int: int | None = None
+    as_int: int | None = Field(None, ge=-(2**63), lt=2**63)
     as_expr: SymbolicValue | None = None
 
 
@@ -87,7 +91,7 @@ class Signature(_Part):
     """What the graph's inputs and outputs stand for; each spec has one key that says its kind."""
 
     input_specs: Many[dict[str, dict[str, Any]]]
-    output_specs: Many[dict[str, dict[str, Any]]]
+    output_specs: Many[dict[str, dict[str, Any]]] = Field(max_length=MAX_OUTPUTS)
 
 
 class CallSignature(_Part):
@@ -101,7 +105,7 @@ class CallSignature(_Part):
 class ModuleCall(_Part):
     """One module of the source model."""
 
-    fqn: str = Field(max_length=MAX_TEXT)
+    fqn: str = Field(max_length=MAX_PATH)
     signature: CallSignature | None = None
 
 
@@ -110,7 +114,7 @@ class GraphModule(_Part):
 
     graph: Graph
     signature: Signature
-    module_call_graph: Many[ModuleCall]
+    module_call_graph: Many[ModuleCall] = Field(max_length=MAX_MODULES)
 
 
 class SchemaVersion(_Part):
