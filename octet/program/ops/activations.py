@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from octet.program.ops.rows import Rebuild, function, module
+from octet.program.ops.rows import Rebuild, function, module, operator
 from octet.program.steps import Expression, Module
 
 if TYPE_CHECKING:
     from octet.program.graph import Graph, Node
 
 RELU6 = (0.0, 6.0)
+_FEATURE_DROPOUTS = {2: "Dropout1d", 3: "Dropout1d", 4: "Dropout2d", 5: "Dropout3d"}
 
 
-def hardtanh(node: Node, _: Graph) -> Expression:
+def hardtanh(node: Node, graph: Graph) -> Expression:
     """`hardtanh(self, min_val, max_val)`; ReLU6 is exported as this."""
-    low, high = node.args.get("min_val", -1.0), node.args.get("max_val", 1.0)
-    if (low, high) == RELU6:
+    if (node.args.get("min_val"), node.args.get("max_val")) == RELU6:
         return Module("ReLU6", {}, {}, (node.ref("self"),))
-    return Module("Hardtanh", {"min_val": low, "max_val": high}, {}, (node.ref("self"),))
+    return module("Hardtanh", min_val=-1.0, max_val=1.0)(node, graph)
+
+
+def feature_dropout(node: Node, graph: Graph) -> Expression:
+    """`feature_dropout(input, p, train)`: whole channels; its module is named after the dimensions of a channel."""
+    kind = _FEATURE_DROPOUTS.get(graph.rank(node.ref("input")))
+    return module(kind, p=0.5)(node, graph) if kind else operator("feature_dropout")(node, graph)
 
 
 OPS: dict[str, Rebuild] = {
@@ -42,11 +48,9 @@ OPS: dict[str, Rebuild] = {
     "hardshrink": module("Hardshrink", lambd=0.5),
     "threshold": module("Threshold", threshold=0.0, value=0.0),
     "rrelu": module("RReLU", lower=1 / 8, upper=1 / 3),
-    "softmax.int": function("torch.softmax"),
-    "log_softmax.int": function("torch.log_softmax"),
     "glu": function("torch.nn.functional.glu"),
     "dropout": module("Dropout", p=0.5),
-    "feature_dropout": module("Dropout2d", p=0.5),
+    "feature_dropout": feature_dropout,
     "alpha_dropout": module("AlphaDropout", p=0.5),
     "feature_alpha_dropout": module("FeatureAlphaDropout", p=0.5),
 }

@@ -1,10 +1,10 @@
-"""Pooling, padding and resampling, as the functions that have quantized kernels."""
+"""Pooling, as the functions that have quantized kernels; as the operator itself where there is none."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from octet.program.ops.rows import Rebuild, function, operator
+from octet.program.ops.rows import Rebuild, function, operator, operators
 from octet.program.steps import Expression, Function
 
 if TYPE_CHECKING:
@@ -22,36 +22,11 @@ def pool(name: str) -> Rebuild:
     return rebuild
 
 
-def interpolate(mode: str) -> Rebuild:
-    """`upsample_*.vec(input, output_size, [align_corners], scale_factors)`: a size or factors, the other is None."""
-
-    def rebuild(node: Node, _: Graph) -> Expression:
-        options = {"size": node.args.get("output_size"), "scale_factor": node.args.get("scale_factors"), "mode": mode}
-        if "align_corners" in node.args:
-            options["align_corners"] = node.args["align_corners"]
-        return Function("torch.nn.functional.interpolate", (node.ref("input"),), options)
-
-    return rebuild
-
-
 OPS: dict[str, Rebuild] = {
-    "max_pool1d": pool("max_pool1d"),
-    "max_pool2d": pool("max_pool2d"),
-    "max_pool3d": pool("max_pool3d"),
-    "avg_pool1d": pool("avg_pool1d"),
-    "avg_pool2d": pool("avg_pool2d"),
-    "avg_pool3d": pool("avg_pool3d"),
-    "adaptive_avg_pool1d": function("torch.nn.functional.adaptive_avg_pool1d"),
-    "adaptive_avg_pool2d": function("torch.nn.functional.adaptive_avg_pool2d"),
-    "adaptive_avg_pool3d": function("torch.nn.functional.adaptive_avg_pool3d"),
-    "adaptive_max_pool1d": operator("adaptive_max_pool1d"),
-    "adaptive_max_pool2d": operator("adaptive_max_pool2d"),
-    "adaptive_max_pool3d": operator("adaptive_max_pool3d"),
-    "pad": function("torch.nn.functional.pad"),
-    "upsample_nearest1d.vec": interpolate("nearest"),
-    "upsample_nearest2d.vec": interpolate("nearest"),
-    "upsample_nearest3d.vec": interpolate("nearest"),
-    "upsample_linear1d.vec": interpolate("linear"),
-    "upsample_bilinear2d.vec": interpolate("bilinear"),
-    "upsample_bicubic2d.vec": interpolate("bicubic"),
+    **{f"{kind}_pool{n}d": pool(f"{kind}_pool{n}d") for kind in ("max", "avg") for n in (1, 2, 3)},
+    **{f"adaptive_avg_pool{n}d": function(f"torch.nn.functional.adaptive_avg_pool{n}d") for n in (1, 2, 3)},
+    **{f"_adaptive_avg_pool{n}d": function(f"torch.nn.functional.adaptive_avg_pool{n}d") for n in (2, 3)},
+    **{f"adaptive_max_pool{n}d": operator(f"adaptive_max_pool{n}d") for n in (1, 2, 3)},
+    **{f"max_pool{n}d_with_indices": operator(f"max_pool{n}d_with_indices") for n in (1, 2, 3)},
+    **operators("max_unpool2d max_unpool3d fractional_max_pool2d fractional_max_pool3d"),
 }
