@@ -8,16 +8,13 @@ import torch
 from torch import fx
 
 from octet.errors import InvalidModelError, OutOfMemoryError
+from octet.program.calls import FAILURES
 from octet.state import kept
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
-# All that torch and Python's arithmetic raise where a call cannot be done with what the graph gives it.
-FAILURES = (
-    RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, MemoryError,
-)  # fmt: skip
 # torch reports a failed allocation as a RuntimeError with one of these in it.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "storage size calculation overflowed")
 _MAX_REASON = 500

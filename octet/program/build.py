@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from octet.errors import InvalidModelError
 from octet.program import leaves
-from octet.program.calls import function_of, module_of
+from octet.program.calls import FAILURES, function_of, module_of
 from octet.program.constants import compute_weights
 from octet.program.graph import DType, MemoryFormat, Ref, Value
 from octet.program.precision import LARGEST
@@ -33,7 +33,11 @@ def build(plan: Plan, tensors: dict[str, StoredTensor], path: Path) -> fx.GraphM
         InvalidModelError: If a module cannot be made of what the file says.
     """
     weights = map_weights(tensors, path)
-    return _Builder(plan, weights | compute_weights(plan, weights)).module()
+    builder = _Builder(plan, weights | compute_weights(plan, weights))
+    try:
+        return builder.module()
+    except FAILURES as error:
+        raise InvalidModelError(f"The graph cannot be built: {type(error).__name__}: {error}") from error
 
 
 def map_weights(tensors: dict[str, StoredTensor], path: Path) -> dict[str, torch.Tensor]:
@@ -187,7 +191,7 @@ def _place(root: nn.Module, path: str, module: nn.Module) -> None:
     *parents, leaf = path.split(".")
     try:
         for name in parents:
-            if name not in dict(root.named_children()):
+            if name not in root._modules:  # noqa: SLF001 - its public views take time with each that it has
                 root.add_module(name, nn.Module())
             root = root.get_submodule(name)
         root.add_module(leaf, module)

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from octet.program.steps import Function, Module
 
 
+FAILURES = (
+    RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, MemoryError,
+)  # fmt: skip
+"""What torch and Python raise where a call cannot be done with what a graph gives it."""
+
+
 def function_of(call: Function) -> Any:
     """The function that the operator table names; such a name never comes from a file."""
     package, *names = call.name.split(".")
@@ -33,7 +39,7 @@ def module_of(module: Module, path: str, weights: Mapping[str, torch.Tensor]) ->
     try:
         with torch.device("meta"):
             made: nn.Module = getattr(nn, module.type)(**module.options)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
+    except FAILURES as error:
         raise InvalidModelError(f"The {module.type} at {path!r} cannot be made: {error}.") from error
     for attribute, ref in module.weights.items():
         _assign(made, attribute, weights[ref.name], path)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from octet.errors import InvalidModelError
-from octet.program.calls import function_of, module_of
+from octet.program.calls import FAILURES, function_of, module_of
 from octet.program.graph import DType, MemoryFormat, Ref, refs
 from octet.program.steps import Function, Method, Module
 
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 FREE_BYTES = 2**26
 HELD = 4
 """How many times the bytes of all weights may be held at once, beside `FREE_BYTES`."""
-
-_FAILURES = (
-    RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, MemoryError,
-)  # fmt: skip
 
 
 def compute_weights(plan: Plan, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -84,7 +80,7 @@ class _Run:
         for step, done in zip(self._plan.constants, _last_uses(self._plan), strict=True):
             try:
                 results = self._results(step)
-            except _FAILURES as error:
+            except FAILURES as error:
                 raise InvalidModelError(
                     f"The weight {step.results[0]!r} cannot be computed: {type(error).__name__}: {error}"
                 ) from error

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from octet.program.graph import Node, Value
 
-REGIONS = frozenset(f"torch.ops.higher_order.{name}" for name in ("wrap_with_set_grad_enabled", "wrap_with_autocast"))
+HIGHER_ORDER = "torch.ops.higher_order."
+REGIONS = frozenset(f"{HIGHER_ORDER}{name}" for name in ("wrap_with_set_grad_enabled", "wrap_with_autocast"))
 
-
-MAX_DEPTH = 8
+MAX_DEPTH = 4
 """Regions in regions: each level is parsed again, and makes every name in it longer."""
 
 
@@ -34,17 +34,19 @@ def read_nodes(graph: schema.Graph, metas: dict[str, schema.TensorMeta], depth: 
     for node in graph.nodes:
         if node.target in REGIONS:
             yield from _region(node, metas, depth)
+        elif node.target.startswith(HIGHER_ORDER):  # one that is no region: the table refuses it by name
+            yield _without_inputs(node)
         else:
             yield node_of(node)
 
 
 def _region(node: schema.Node, metas: dict[str, schema.TensorMeta], depth: int) -> Iterator[Node]:
     """The calls of a region, its inner names made unique by the region's, then one alias for each of its results."""
-    outer = node_of(node.model_copy(update={"inputs": ()}))  # which have no names
+    outer = _without_inputs(node)
     inner, operands = _inner(node)
     prefix = "_".join(outer.results[:1]) + "."
     inputs = [_name(argument) for argument in inner.inputs]
-    outputs = [argument_value(argument) for argument in inner.outputs]
+    outputs = [value for value in map(argument_value, inner.outputs) if value is not None]
     if len(inputs) != len(operands) or len(outputs) != len(outer.results):
         raise InvalidModelError(f"{node.target} has other inputs or outputs than the graph in it.")
     names: dict[str, Value] = dict(zip(inputs, operands, strict=True))
@@ -58,6 +60,11 @@ def _region(node: schema.Node, metas: dict[str, schema.TensorMeta], depth: int) 
         yield replace(
             outer, target="aten.alias.default", args=args, positional=("self",), results=(result,), single=True
         )
+
+
+def _without_inputs(node: schema.Node) -> Node:
+    """A call without what it is called with, which has no names."""
+    return node_of(node.model_copy(update={"inputs": ()}))
 
 
 def _inner(node: schema.Node) -> tuple[schema.Graph, list[Value]]:
