@@ -117,7 +117,7 @@ class Node:
             for frame, code in zip_longest(frames, frames[1:], fillvalue="")
             if frame.startswith('File "') and frame.count('"') > 1
         ]
-        own = [line for line in lines if "/torch/" not in line[0][1]] or lines
+        own = [line for line in lines if "/torch/" not in line[0][1] and not line[0][1].startswith("<")] or lines
         if not own:
             return module
         (_, file, rest, *_), code = own[-1]
