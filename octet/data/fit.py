@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Literal
 
-from octet.errors import FieldError, InvalidDatasetError
+from octet.errors import FieldError, InvalidDatasetError, InvalidModelError
 
 if TYPE_CHECKING:
     from octet.recipe import Recipe
@@ -20,6 +20,24 @@ CASTS = {"float64": "float32", "int32": "int64"}
 NEEDED_TARGET = {"cross_entropy": "label", "mse": "target"}
 
 
+def check_batch(program: ProgramSpec) -> None:
+    """Checks that samples can be run in batches: that the first dimension of every input is one and the same batch.
+
+    Raises:
+        InvalidModelError: If one input has no batch, or another than the rest.
+    """
+    first = program.inputs[0]
+    for tensor in program.inputs:
+        batches = {other.shape[0] if other.shape else None for other in (first, tensor)}
+        if None in batches or (len(batches) > 1 and any(isinstance(size, int) for size in batches)):
+            others = f"; {first.name!r} has the shape {_shape(first.shape)}" if tensor is not first else ""
+            raise InvalidModelError(
+                f"The model's input {tensor.name!r} has the shape {_shape(tensor.shape)}, without a batch to go with "
+                f"the other inputs{others}.",
+                hint="Export the model with the batch first in every input, or with this one fixed inside the model.",
+            )
+
+
 def check_dataset(dataset: DatasetSpec, program: ProgramSpec, role: Role, recipe: Recipe) -> None:
     """Checks that a job can use the dataset in this role.
 
@@ -29,6 +47,7 @@ def check_dataset(dataset: DatasetSpec, program: ProgramSpec, role: Role, recipe
     Raises:
         InvalidDatasetError: With the array, what was found and what is needed; `errors` points at the role.
     """
+    check_batch(program)
     try:
         match_inputs(dataset, program)
         _check_samples(dataset)
@@ -86,7 +105,10 @@ def _check_input(name: str, array: ArraySpec, tensor: TensorSpec, sizes: dict[st
     if not _fits(array.shape[1:], tensor.shape[1:], sizes):
         raise InvalidDatasetError(
             f"The array {name!r} has samples of shape {_shape(array.shape[1:])}; "
-            f"the model's input {tensor.name!r} takes {_shape(tensor.shape[1:])}."
+            f"the model's input {tensor.name!r} takes {_shape(tensor.shape[1:])}.",
+            hint="The model was exported without a batch: export it with one, as the first dimension of each input."
+            if _fits(array.shape[1:], tensor.shape, {})
+            else None,
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from octet.data.fit import NEEDED_TARGET, Role, check_dataset
+from octet.data.fit import NEEDED_TARGET, Role, check_batch, check_dataset
 from octet.data.samples import Samples, from_dataset, synthetic
 from octet.errors import InvalidDatasetError
 from octet.report import DataFacts
@@ -55,7 +55,9 @@ def choose_data(spec: ProgramSpec, recipe: Recipe, calibration: Dataset | None, 
 
     Raises:
         InvalidDatasetError: If the recipe needs data, or targets, that are not there.
+        InvalidModelError: If the model cannot be run in batches.
     """
+    check_batch(spec)
     given = _fitting(calibration, spec, "calibration", recipe)
     own = _fitting(evaluation, spec, "evaluation", recipe)
     source = _calibration_source(spec, recipe, given)

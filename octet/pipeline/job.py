@@ -263,4 +263,9 @@ def _warnings(job: _Job) -> tuple[str, ...]:
     ]
     if fixed and job.recipe.measure.batch_sizes != (fixed,):
         warnings.append(f"The model was exported with a fixed batch of {fixed}: it was timed with no other.")
+    if fixed and any(isinstance(size, str) for tensor in job.program.inputs for size in tensor.shape[1:]):
+        warnings.append(
+            f"The first dimension, fixed at {fixed}, was taken for the batch, and another may vary: "
+            "if that one is the batch, export the model with the batch first."
+        )
     return tuple(warnings)

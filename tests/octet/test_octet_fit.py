@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from octet.data.fit import check_dataset
-from octet.errors import FieldError, InvalidDatasetError
+from octet.data.fit import check_batch, check_dataset
+from octet.errors import FieldError, InvalidDatasetError, InvalidModelError
 from octet.recipe import Recipe, Training
 from octet.spec import ArraySpec, DatasetSpec, ProgramSpec, TensorSpec
 
@@ -87,3 +87,29 @@ def test_training_on_targets_needs_them_in_the_calibration_data(loss: Any, neede
         check_dataset(_dataset(), PROGRAM, "calibration", recipe)
     check_dataset(_dataset(), PROGRAM, "evaluation", recipe)
     check_dataset(_dataset(), PROGRAM, "calibration", Recipe(method="qat"))
+
+
+def _taking(*shapes: tuple[int | str, ...]) -> ProgramSpec:
+    inputs = tuple(
+        TensorSpec(name=f"x{number}", dtype="float32", shape=shape) for number, shape in enumerate(shapes, start=1)
+    )
+    return PROGRAM.model_copy(update={"inputs": inputs})
+
+
+@pytest.mark.parametrize("shapes", [(("batch", 3), ("batch",)), ((4, 3), (4,)), (("batch", 3), ("x2_dim0", 2))])
+def test_inputs_that_begin_with_the_batch_can_be_run(shapes: tuple[tuple[int | str, ...], ...]) -> None:
+    check_batch(_taking(*shapes))
+
+
+@pytest.mark.parametrize("shapes", [((),), (("batch", 3), ()), (("batch", 3), (3,)), ((4, 3), (5, 3))])
+def test_an_input_without_the_batch_of_the_others_is_named(shapes: tuple[tuple[int | str, ...], ...]) -> None:
+    with pytest.raises(InvalidModelError, match=f"'x{len(shapes)}' has the shape"):
+        check_batch(_taking(*shapes))
+
+
+def test_data_for_a_model_without_a_batch_says_so() -> None:
+    data = DatasetSpec(samples=9, arrays={"x1": ArraySpec(dtype="float32", shape=(9, 4))})
+    with pytest.raises(InvalidDatasetError) as refused:
+        check_dataset(data, _taking((4,)), "calibration", STATIC)
+    assert refused.value.hint is not None
+    assert "exported without a batch" in refused.value.hint
