@@ -70,6 +70,19 @@ def _onednn_transposed(form: LayerForm, engine: EngineName) -> str | None:
     return None
 
 
+def _fbgemm_doubling(form: LayerForm, engine: EngineName) -> str | None:
+    """FBGEMM has a kernel of its own for what doubles an image's sides, for whole groups of eight channels."""
+    option = form.options.get
+    doubles = all(
+        set(_each(option(name, default))) == {wanted}
+        for name, default, wanted in (
+            ("kernel_size", 0, 2), ("stride", 1, 2), ("padding", 0, 0), ("dilation", 1, 1), ("groups", 1, 1)
+        )
+    )  # fmt: skip
+    wrong = engine == "fbgemm" and doubles and form.options["out_channels"] % 8 == 0
+    return "FBGEMM's int8 transposed convolution of a 2x2 window and stride 2 gives wrong results" if wrong else None
+
+
 def _qnnpack_transposed(form: LayerForm, engine: EngineName) -> str | None:
     del form
     return "QNNPACK's int8 transposed 3-D convolution gives wrong results" if engine == "qnnpack" else None
@@ -98,7 +111,8 @@ def _none(reason: str) -> Restriction:
 STATIC: dict[str, tuple[Restriction, ...]] = {
     "Linear": (_no_vector,),
     **{f"Conv{dims}d": (_batched(dims + 2), _zero_padding) for dims in (1, 2, 3)},
-    **{f"ConvTranspose{dims}d": (_batched(dims + 2), _onednn_transposed) for dims in (1, 2)},
+    "ConvTranspose1d": (_batched(3), _onednn_transposed),
+    "ConvTranspose2d": (_batched(4), _onednn_transposed, _fbgemm_doubling),
     "ConvTranspose3d": (_batched(5), _onednn_transposed, _qnnpack_transposed),
     "BatchNorm1d": (_none("no int8 kernel for a BatchNorm1d that is not folded into the layer before it"),),
     "BatchNorm2d": (_affine,),

@@ -40,10 +40,16 @@ def weight_pairs(observed: nn.Module, int8: nn.Module) -> list[tuple[Tensor, Ten
 
 
 def _packed(int8: Any) -> dict[str, Tensor]:
-    """The packed weights of a layer by their names in the float layer; layer norm has none."""
-    if hasattr(int8, "get_weight"):
-        return dict(int8.get_weight())
-    return {"weight": int8.weight()} if callable(getattr(int8, "weight", None)) else {}
+    """The packed weights of a layer by their names in the float layer; layer norm has none.
+
+    None either where the engine cannot read back what it packed, as QNNPACK cannot for 3-D convolutions.
+    """
+    try:
+        if hasattr(int8, "get_weight"):
+            return dict(int8.get_weight())
+        return {"weight": int8.weight()} if callable(getattr(int8, "weight", None)) else {}
+    except RuntimeError:
+        return {}
 
 
 def _plain(observed: Any) -> Any:

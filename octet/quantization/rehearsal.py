@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,13 +46,13 @@ class Rehearsal(Interpreter):
         unit = unit_of(n)
         if unit is None or unit not in self._reference:
             return super().run_node(n)
+        exact = self._exact(n)
         try:
             value = super().run_node(n)
         except Exception as error:  # noqa: BLE001 - torch raises nearly every kind where a kernel is missing
             self.found[unit] = first_line(error)
             return self._stand_in(n, unit)
-        if n.op == "call_module" and executed_method(self.fetch_attr(str(n.target))) != "float":
-            self._compare(n, value)
+        self._compare(unit, exact, value)
         return value
 
     def _stand_in(self, n: Node, unit: Unit) -> Any:
@@ -59,19 +60,23 @@ class Rehearsal(Interpreter):
         quantized = any(_is_quantized(self.env[source]) for source in n.all_input_nodes)
         return tree_map_only(torch.Tensor, _quantized if quantized else _dequantized, self._reference[unit])
 
-    def _compare(self, n: Node, value: Any) -> None:
-        args, kwargs = self.fetch_args_kwargs_from_env(n)
-        args, kwargs = tree_map_only(torch.Tensor, _dequantized, (args, kwargs))
-        layer = self._observed.get_submodule(str(n.target))
+    def _exact(self, n: Node) -> list[Tensor]:
+        """What the layer that an int8 one stands for gives; found first, as oneDNN's conv + add spoils its input."""
+        if n.op != "call_module" or executed_method(self.fetch_attr(str(n.target))) == "float":
+            return []
+        args, kwargs = tree_map_only(torch.Tensor, _dequantized, self.fetch_args_kwargs_from_env(n))
+        return _tensors(self._observed.get_submodule(str(n.target))(*args, **kwargs))
+
+    def _compare(self, unit: Unit, exacts: list[Tensor], value: Any) -> None:
         noise, rounding = Noise(), Noise()
-        for exact, given in zip(_tensors(layer(*args, **kwargs)), _tensors(value), strict=True):
+        for exact, given in zip(exacts, _tensors(value) if exacts else (), strict=True):
             wanted = _dequantized(_rounded_as(given, exact))
             noise.add(wanted, _dequantized(given))
             rounding.add(wanted, wanted + (2 * given.q_scale() if given.is_quantized else 0.0))
         # A signal of a few steps is all rounding: it says nothing against the kernel either.
         audible = noise.error > rounding.error
         if audible and noise.sqnr_db is not None and noise.sqnr_db < LEAST_SQNR_DB:
-            self.found[str(n.target)] = f"its int8 kernel gives wrong results here ({noise.sqnr_db:.0f} dB)"
+            self.found[unit] = f"its int8 kernel gives wrong results here ({noise.sqnr_db:.0f} dB)"
 
 
 class _Recorder(Interpreter):
@@ -94,10 +99,17 @@ def reference_values(observed: GraphModule, inputs: tuple[Tensor, ...]) -> dict[
     return recorder.values
 
 
+_NO_KERNEL = re.compile(r"Could not run '([^']+)' with arguments from the 'Quantized")
+_MAX_REASON = 200
+
+
 def first_line(error: Exception) -> str:
     """What an error says, in a line."""
-    lines = (line.strip().rstrip(".") for line in str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__)
+    missing = _NO_KERNEL.search(str(error))
+    if missing:
+        return f"torch has no int8 kernel for {missing[1]}"
+    lines = (line.partition(" INTERNAL ASSERT")[0].strip().rstrip(".") for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:_MAX_REASON]
 
 
 def _tensors(value: Any) -> list[Tensor]:
