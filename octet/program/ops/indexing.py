@@ -40,5 +40,5 @@ OPS: dict[str, Rebuild] = {
     # found
     **operators("searchsorted.Tensor searchsorted.Scalar bucketize.Tensor bucketize.Scalar one_hot"),
     **operators("nonzero nonzero_numpy argwhere where masked_select nonzero_static"),
-    **operators("unique_dim unique_consecutive unique_dim_consecutive _unique _unique2"),
+    **operators("unique_dim unique_consecutive _unique _unique2"),
 }

@@ -38,7 +38,7 @@ OPS: dict[str, Rebuild] = {
     ),
     # statistics
     **operators("var std var_mean var_mean.dim var_mean.correction std_mean std_mean.dim std_mean.correction"),
-    **operators("median median.dim nanmedian nanmedian.dim mode kthvalue cov corrcoef"),
+    **operators("median median.dim nanmedian nanmedian.dim mode kthvalue"),
     **operators("quantile quantile.scalar nanquantile nanquantile.scalar histc bincount"),
     # along a dimension
     **operators("cumprod cummax cummin logcumsumexp cumulative_trapezoid.x cumulative_trapezoid.dx diff"),

@@ -57,8 +57,8 @@ OPS: dict[str, Rebuild] = {
     "math.trunc": leaf("as_int"),
     **dict.fromkeys(
         (
-            "aten._assert_scalar", "aten._functional_assert_scalar", "aten._assert_async", "aten._assert_async.msg",
-            "aten._functional_assert_async.msg", "aten.promote_types", "aten._assert_tensor_metadata",
+            "aten._assert_scalar", "aten._assert_async", "aten._assert_async.msg",
+            "aten.promote_types", "aten._assert_tensor_metadata",
             "aten.sym_constrain_range", "aten.sym_constrain_range_for_size",
         ),
         nothing,
