@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import fx
 
 from octet.errors import InvalidModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_REASON = 500
 """Characters of the compiler's words that are passed on: it quotes the code."""
@@ -21,7 +25,7 @@ def script(module: torch.nn.Module) -> torch.jit.ScriptModule:
     """`module` in eval mode as TorchScript.
 
     Raises:
-        InvalidModelError: If TorchScript has no form for what the graph says.
+        InvalidModelError: If TorchScript has no form for what the graph says; says for which call.
     """
     _forget_dead_builtins(module)
     try:
@@ -30,7 +34,37 @@ def script(module: torch.nn.Module) -> torch.jit.ScriptModule:
         raise
     except Exception as error:  # the compiler raises nearly every kind
         reason = str(error).strip()[:MAX_REASON] or type(error).__name__
-        raise InvalidModelError(f"The model cannot be compiled to TorchScript: {reason}") from error
+        where = f" at {call}" if isinstance(module, fx.GraphModule) and (call := _first_refused(module)) else ""
+        raise InvalidModelError(f"The model cannot be compiled to TorchScript{where}: {reason}") from error
+
+
+def _first_refused(module: fx.GraphModule) -> str | None:
+    """The call of a graph from which on it does not compile, as the source has it; found by halving."""
+    nodes = [node for node in module.graph.nodes if node.op != "output"]
+    compiles, fails = 0, len(nodes)
+    if not nodes or _compiles(module, nodes):
+        return None
+    while fails - compiles > 1:
+        middle = (compiles + fails) // 2
+        compiles, fails = (middle, fails) if _compiles(module, nodes[:middle]) else (compiles, middle)
+    node = nodes[fails - 1]
+    return str(node.meta.get("call") or node.target)
+
+
+def _compiles(module: fx.GraphModule, nodes: Sequence[fx.Node]) -> bool:
+    """Whether the graph of the first `nodes`, of which it returns the last, compiles."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in nodes:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(copies[nodes[-1]])
+    try:
+        torch.jit.script(fx.GraphModule(module, graph))
+    except Warning:
+        raise
+    except Exception:  # noqa: BLE001 - as above
+        return False
+    return True
 
 
 def _forget_dead_builtins(module: torch.nn.Module) -> None:

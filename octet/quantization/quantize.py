@@ -13,7 +13,7 @@ from octet.quantization.plan import Plan, plan_layers
 from octet.quantization.qconfigs import QConfigs
 from octet.quantization.rewrite import rewrite
 from octet.quantization.shapes import input_ranks, shapes_of
-from octet.quantization.train import train
+from octet.quantization.train import UntrainableError, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from octet.quantization.rewrite import Rewritten
     from octet.recipe import Recipe
     from octet.report import Epoch
+
+
+MOST_ATTEMPTS = 3
+"""Conversions of the calibrated model; each but the first leaves in float what the one before found wrong."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +89,17 @@ def quantize_module(
     if recipe.method == "qat":
         # Training is too dear to be lost to a missing kernel: look for those first.
         plan = job.settled(plan)
-    try:
-        return _attempt(job, plan)
-    except ConversionError:
-        plan = job.settled(plan)
-    try:
-        return _attempt(job, plan)
-    except ConversionError as error:
-        # It fails with all of the data and not in rehearsal, so there is no telling where.
-        return _float(job, plan.in_float(str(error)))
+    for _ in range(MOST_ATTEMPTS):
+        try:
+            return _attempt(job, plan)
+        except ConversionError as error:
+            reason = str(error)
+            settled = job.settled(plan.without(error.found))
+        if settled == plan:
+            break
+        plan = settled
+    # It fails with all of the data and not in rehearsal, so there is no telling where.
+    return _float(job, plan.in_float(reason))
 
 
 @dataclass(frozen=True)
@@ -128,21 +134,29 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
             recipe.calibration.batch_size,
             lambda done, of: job.on_stage("calibrate", done / of, f"sample {done} of {of}"),
         )
-    epochs: tuple[Epoch, ...] = ()
-    if job.training is not None:
-        epochs = train(
-            observed,
-            job.module,
-            job.training,
-            recipe.training,
-            lambda done, of, message: job.on_stage("train", done / of, message),
-        )
+    epochs, plan = _trained(job, observed, plan)
     job.on_stage("convert", 0.0, "converting to int8")
     int8, scripted = realize(observed, recipe, job.inputs)
     job.on_stage("convert", 1.0, "converted")
     if not has_int8(int8):
         plan = plan.noting("Nothing was quantized: the report gives the reason for each layer.")
     return Quantized(int8, scripted, job.module, observed, job.rewritten.folded, plan, epochs)
+
+
+def _trained(job: _Job, observed: GraphModule, plan: Plan) -> tuple[tuple[Epoch, ...], Plan]:
+    """The epochs of QAT, and `plan` with a note where the model cannot be trained: its ranges are calibrated then."""
+    if job.training is None:
+        return (), plan
+    try:
+        return train(
+            observed,
+            job.module,
+            job.training,
+            job.recipe.training,
+            lambda done, of, message: job.on_stage("train", done / of, message),
+        ), plan
+    except UntrainableError as error:
+        return (), plan.noting(f"Nothing was trained, ranges were only calibrated: {error}.")
 
 
 def _float(job: _Job, plan: Plan) -> Quantized:

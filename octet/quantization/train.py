@@ -34,6 +34,14 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], float], torch.optim.Optimize
 }
 
 
+class UntrainableError(Exception):
+    """No gradient reaches a weight: there is nothing to learn, or no way to."""
+
+
+# What torch says where a gradient cannot be had; all else that goes wrong in training is an error.
+_NO_GRADIENT = ("derivative for", "does not require grad", "not implemented for")
+
+
 def _distillation(outputs: Tensor, batch: Batch, teacher: GraphModule) -> Tensor:
     """Noise over signal of the outputs against fp32: 10 ** (-SQNR / 10). Needs no labels and no common scale."""
     with torch.no_grad():
@@ -75,8 +83,11 @@ def train(
         on_step: Gets (done, all) steps and a line for people.
 
     Raises:
+        UntrainableError: If no gradient reaches a weight; `observed` is then as it was.
         QuantizationFailedError: If the loss stops being a number.
     """
+    if not list(observed.parameters()):
+        raise UntrainableError("it has no weights")
     device = _device(training.device)
     loop = _Loop(observed, teacher, samples, training, device)
     devices = [torch.cuda.current_device()] if device == "cuda" else []
@@ -90,10 +101,11 @@ def train(
             # The teacher drops nothing: against it, dropout is an error to unlearn that outweighs the rounding.
             observed.apply(_drop_nothing)
         teacher.to(device)
-        epochs = tuple(loop.epoch(number, on_step) for number in range(1, training.epochs + 1))
-    observed.to("cpu").eval()
-    teacher.to("cpu")
-    return epochs
+        try:
+            return tuple(loop.epoch(number, on_step) for number in range(1, training.epochs + 1))
+        finally:
+            observed.to("cpu").eval()
+            teacher.to("cpu")
 
 
 class _Loop:
@@ -131,7 +143,12 @@ class _Loop:
         """One step; the loss before it."""
         loss = LOSSES[self.training.loss](_first(self.observed(*batch.inputs)), batch, self.teacher)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        except RuntimeError as error:
+            if any(words in str(error) for words in _NO_GRADIENT):
+                raise UntrainableError(str(error).splitlines()[0].rstrip(".")) from error
+            raise
         self.optimizer.step()
         return loss.item()
 

@@ -107,6 +107,14 @@ def test_a_model_is_described(tiny_model: Path) -> None:
     assert spec.parameters == 67
 
 
+def test_what_will_be_int8_is_said_beforehand(tiny_model: Path) -> None:
+    shown = octet_here("inspect", tiny_model).stdout
+    assert "static, qat" in shown
+    assert "weights in int8" in shown
+    assert "static, qat" not in octet_here("inspect", tiny_model, "--method", "static", "--engine", "onednn").stdout
+    assert octet("inspect", tiny_model, "--engine", "tpu").returncode == 2
+
+
 def test_a_model_is_exported_from_the_users_own_code(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SCRIPT)
     (tmp_path / "sibling.py").write_text("WORDS = 6")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from itertools import product
 from typing import TYPE_CHECKING
@@ -127,3 +129,13 @@ def test_what_inspect_foretells_is_what_the_report_says(name: str, tmp_path: Pat
         told = {layer: (outlook.runs, outlook.reason) for layer, outlook in program.outlook(method, engine).items()}
         found = facts(program, inputs, method, engine)
         assert {layer: told[layer] for layer in found} == found, (method, engine)
+
+
+def test_it_is_foretold_without_torch(tmp_path: Path) -> None:
+    program_of("unet", tmp_path)
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import octet; print(octet.load('model.pt2').outlook('static', 'fbgemm')['up'].reason)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "gives wrong results" in done.stdout

@@ -164,7 +164,7 @@ def test_a_model_that_cannot_be_scripted_fails_with_the_reason() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return python_only(self.fc(x))
 
-    with pytest.raises(InvalidModelError, match=r"(?s)TorchScript.*variable number of arguments"):
+    with pytest.raises(InvalidModelError, match=r"(?s)TorchScript at .*python_only.*variable number of arguments"):
         quantized(Unscriptable().eval(), recipe_of("static"), torch.randn(8, 8))
 
 

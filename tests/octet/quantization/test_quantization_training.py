@@ -75,3 +75,23 @@ def test_distillation_does_not_learn_from_dropout() -> None:
     model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 5)).eval()
     inputs, recipe = torch.randn(64, 16), recipe_of("qat", training={"epochs": 2, "learning_rate": 0.01})
     assert sqnr_of(model, quantized(model, recipe, inputs), recipe, inputs) > 28
+
+
+class Rounded(nn.Module):
+    """torch has no derivative for a floor division."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.floor_divide(self.fc(x), 0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"), [(Rounded(), "floor_divide"), (nn.Sequential(nn.Hardtanh()), "it has no weights")]
+)
+def test_a_model_that_cannot_be_trained_is_calibrated_and_says_so(model: nn.Module, reason: str) -> None:
+    result = quantized(model.eval(), recipe_of("qat"), torch.randn(16, 8))
+    assert result.epochs == ()
+    assert any("Nothing was trained" in warning and reason in warning for warning in result.plan.warnings)
