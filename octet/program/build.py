@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from octet.program.weights import StoredTensor
 
+TORCHSCRIPT = ("annotate", "fork", "ops", "unchecked_cast", "uninitialized", "CONSTANTS")
+"""What the code in a saved TorchScript file calls; it keeps the names of arguments."""
+
 
 def build(plan: Plan, tensors: dict[str, StoredTensor], path: Path) -> fx.GraphModule:
     """A fresh module graph, in eval mode, whose weights are mapped from the file and never written to it.
@@ -178,8 +181,8 @@ class _Builder:
 
 
 def _name_arguments(graph: fx.Graph) -> None:
-    """Gives the arguments names that mean nothing else in the code torch.fx writes: `torch` becomes `torch_`."""
-    taken = {"self", *dir(builtins), *graph.python_code("self").globals}
+    """Gives the arguments names that mean nothing else in the code that torch writes: `torch` becomes `torch_`."""
+    taken = {"self", *TORCHSCRIPT, *dir(builtins), *graph.python_code("self").globals}
     for node in graph.nodes:
         if node.op == "placeholder":
             while node.target in taken:

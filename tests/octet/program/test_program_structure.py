@@ -163,7 +163,7 @@ def test_an_input_may_have_a_name_that_generated_code_uses(name: str, tmp_path: 
 class Named(nn.Module):
     def forward(self, {name}):
         rows = {name}.shape[0]
-        return {name} * 2 + builtins.max(rows, 2) + zeros(rows, 3) + float("inf")
+        return {name}.reshape(rows, -1) * 2 + builtins.max(rows, 2) + zeros(rows, 3) + float("inf")
 """
     scope: dict[str, Any] = {"nn": nn, "builtins": builtins, "zeros": torch.zeros}
     exec(code, scope)  # noqa: S102 - the name of an argument cannot be a parameter
