@@ -31,6 +31,7 @@ def lower(graph: Graph, containers: Iterable[str]) -> Plan:
         InvalidModelError: If an operator is called in a way it cannot be.
     """
     _refuse_unknown(graph)
+    _note_training(graph)
     graph = with_states(without_writes(graph))
     graph.read.update(ref.name for ref in refs(list(graph.updates.values())))
     lowering = _Lowering(graph)
@@ -132,6 +133,16 @@ def _needed(
         needed.update(ref.name for ref in (*refs(step.expression.values()), *besides(step)))
         kept.append((step, node))
     return kept[::-1]
+
+
+def _note_training(graph: Graph) -> None:
+    """Notes that a model was exported in train mode: it has dropout that drops, or statistics that it updates."""
+    for node in graph.nodes:
+        keeps = node.args.get("running_mean") is not None
+        updates = keeps and (node.args.get("training") or node.args.get("use_input_stats"))
+        if node.args.get("train") is True or updates:
+            graph.notes.append(f"{node} was exported in train mode: the model is read as what it is in eval mode.")
+            return
 
 
 def _refuse_unknown(graph: Graph) -> None:

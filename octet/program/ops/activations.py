@@ -21,6 +21,13 @@ def hardtanh(node: Node, graph: Graph) -> Expression:
     return module("Hardtanh", min_val=-1.0, max_val=1.0)(node, graph)
 
 
+def elu(node: Node, graph: Graph) -> Expression:
+    """`elu(self, alpha, scale, input_scale)`; `run_decompositions` makes SELU and CELU of its scales."""
+    if any(node.args.get(name, 1) != 1 for name in ("scale", "input_scale")):
+        return operator("elu")(node, graph)
+    return module("ELU", alpha=1.0)(node, graph)
+
+
 def feature_dropout(node: Node, graph: Graph) -> Expression:
     """`feature_dropout(input, p, train)`: whole channels; its module is named after the dimensions of a channel."""
     kind = _FEATURE_DROPOUTS.get(graph.rank(node.ref("input")))
@@ -32,7 +39,7 @@ OPS: dict[str, Rebuild] = {
     "relu6": module("ReLU6"),
     "hardtanh": hardtanh,
     "leaky_relu": module("LeakyReLU", negative_slope=0.01),
-    "elu": module("ELU", alpha=1.0),
+    "elu": elu,
     "selu": module("SELU"),
     "celu": module("CELU", alpha=1.0),
     "gelu": module("GELU", approximate="none"),
@@ -48,6 +55,7 @@ OPS: dict[str, Rebuild] = {
     "hardshrink": module("Hardshrink", lambd=0.5),
     "threshold": module("Threshold", threshold=0.0, value=0.0),
     "rrelu": module("RReLU", lower=1 / 8, upper=1 / 3),
+    "rrelu_with_noise_functional": module("RReLU", lower=1 / 8, upper=1 / 3),
     "glu": function("torch.nn.functional.glu"),
     "dropout": module("Dropout", p=0.5),
     "feature_dropout": feature_dropout,

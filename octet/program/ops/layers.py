@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from octet.program.ops.operands import integer, shape_of, sizes_of, weights_of
+from octet.program.ops.operands import integer, ranks, shape_of, sizes_of, weights_of
 from octet.program.ops.rows import Rebuild, operator
 from octet.program.steps import Expression, Function, Module
 
@@ -91,7 +91,7 @@ def core_convolution(node: Node, graph: Graph) -> Expression:
 def linear(node: Node, graph: Graph) -> Expression:
     """`linear(input, weight[out, in], bias)`."""
     weights = weights_of(node, graph, "weight", "bias")
-    if not weights or "weight" not in weights:
+    if not weights or "weight" not in weights or ranks(graph, weights) not in ([2], [2, 1]):
         return operator("linear")(node, graph)
     out_features, in_features = shape_of(graph, weights["weight"], 2)
     options = {"in_features": in_features, "out_features": out_features, "bias": "bias" in weights}
@@ -119,26 +119,31 @@ def embedding(node: Node, graph: Graph) -> Expression:
     return Module("Embedding", options, weights, (node.ref("indices"),))
 
 
-def embedding_bag(node: Node, graph: Graph) -> Expression:
+def embedding_bag(name: str) -> Rebuild:
     """`embedding_bag(weight[count, dim], indices, offsets, …)`; the module gives the first of its four results.
 
     Its other arguments are the number of the mode, `per_sample_weights`, `include_last_offset` and `padding_idx`.
     """
-    weights = weights_of(node, graph, "weight")
-    mode = integer(node, "mode", 0)
-    if not weights or mode not in range(len(EMBEDDING_BAG_MODES)) or not graph.read.isdisjoint(node.results[1:]):
-        return operator("embedding_bag")(node, graph)
-    count, dim = shape_of(graph, weights["weight"], 2)
-    options = {
-        "num_embeddings": count,
-        "embedding_dim": dim,
-        "mode": EMBEDDING_BAG_MODES[mode],
-        "include_last_offset": node.args.get("include_last_offset", False),
-        "padding_idx": node.args.get("padding_idx"),
-    }
-    each = node.args.get("per_sample_weights")
-    inputs = (node.ref("indices"), node.ref("offsets"), *([each] if each is not None else []))
-    return Module("EmbeddingBag", options, weights, inputs)
+
+    def rebuild(node: Node, graph: Graph) -> Expression:
+        weights = weights_of(node, graph, "weight")
+        mode = integer(node, "mode", 0)
+        if not weights or mode not in range(len(EMBEDDING_BAG_MODES)) or not graph.read.isdisjoint(node.results[1:]):
+            return operator(name)(node, graph)
+        count, dim = shape_of(graph, weights["weight"], 2)
+        padding = node.args.get("padding_idx")
+        options = {
+            "num_embeddings": count,
+            "embedding_dim": dim,
+            "mode": EMBEDDING_BAG_MODES[mode],
+            "include_last_offset": node.args.get("include_last_offset", False),
+            "padding_idx": padding if padding != -1 else None,
+        }
+        each = node.args.get("per_sample_weights")
+        inputs = (node.ref("indices"), node.ref("offsets"), *([each] if each is not None else []))
+        return Module("EmbeddingBag", options, weights, inputs)
+
+    return rebuild
 
 
 def embedding_renorm(node: Node, _: Graph) -> Expression:
@@ -153,7 +158,7 @@ def embedding_renorm(node: Node, _: Graph) -> Expression:
 def prelu(node: Node, graph: Graph) -> Expression:
     """`prelu(self, weight[channels])`."""
     weights = weights_of(node, graph, "weight")
-    if not weights:
+    if not weights or ranks(graph, weights) != [1]:
         return operator("prelu")(node, graph)
     return Module("PReLU", {"num_parameters": shape_of(graph, weights["weight"], 1)[0]}, weights, (node.ref("self"),))
 
@@ -179,9 +184,12 @@ OPS: dict[str, Rebuild] = {
     "conv_tbc": operator("conv_tbc"),
     "linear": linear,
     "bilinear": bilinear,
+    "_trilinear": operator("_trilinear"),
     "embedding": embedding,
-    "embedding_bag": embedding_bag,
-    "embedding_bag.padding_idx": embedding_bag,
+    "embedding_bag": embedding_bag("embedding_bag"),
+    "embedding_bag.padding_idx": embedding_bag("embedding_bag"),
+    "_embedding_bag": embedding_bag("_embedding_bag"),
+    "_embedding_bag_forward_only": embedding_bag("_embedding_bag_forward_only"),
     "embedding_renorm": embedding_renorm,
     "prelu": prelu,
 }

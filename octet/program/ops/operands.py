@@ -26,6 +26,11 @@ def shape_of(graph: Graph, ref: Ref, rank: int) -> tuple[int, ...]:
     return weight.shape
 
 
+def ranks(graph: Graph, weights: dict[str, Ref]) -> list[int]:
+    """How many dimensions each of these weights has."""
+    return [len(weight.shape) for weight in map(graph.weight, weights.values()) if weight]
+
+
 def channels_of(graph: Graph, ref: Ref) -> int | None:
     """The second size of a tensor, if it has one that is a number."""
     sizes = graph.meta(ref).sizes

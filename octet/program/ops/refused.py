@@ -8,7 +8,7 @@ RANDOM = frozenset(
     {
         "bernoulli", "binomial", "cauchy", "exponential", "geometric", "log_normal", "multinomial", "native_dropout",
         "normal", "normal_functional", "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
-        "randperm", "random", "rrelu_with_noise", "uniform",
+        "randperm", "random", "uniform",
     }
 )  # fmt: skip
 """Operators of aten, less their overload, that give something else at each call."""

@@ -55,7 +55,7 @@ OPS: dict[str, Rebuild] = {
     "pad": function("torch.nn.functional.pad"),
     **{f"reflection_pad{n}d": pad("reflect") for n in (1, 2, 3)},
     **{f"replication_pad{n}d": pad("replicate") for n in (1, 2, 3)},
-    "grid_sampler": operator("grid_sampler"),
+    **operators("grid_sampler grid_sampler_2d grid_sampler_3d"),
     "affine_grid_generator": operator("affine_grid_generator"),
     "pixel_unshuffle": function("torch.pixel_unshuffle"),
 }

@@ -107,6 +107,7 @@ def linears() -> Layers:
         "without_bias": nn.Linear(8, 4, bias=False),
         "of_a_vector": Call(lambda x, layer: layer(x[0, 0]), nn.Linear(8, 4)),
         "with_a_computed_weight": Call(lambda x: F.linear(x, x[0])),
+        "with_a_vector_for_weight": Call(lambda x: F.linear(x, torch.arange(8.0))),
         "bilinear": Call(lambda x, layer: layer(x, x[..., :3]), nn.Bilinear(8, 3, 4)),
         "bilinear_without_bias": Call(lambda x, layer: layer(x, x), nn.Bilinear(8, 8, 4, bias=False)),
         "bilinear_with_a_computed_weight": Call(lambda x: F.bilinear(x, x, x[0, 0].expand(3, 8, 8))),
@@ -345,6 +346,7 @@ def activations() -> Layers:
         "log_softmax": nn.LogSoftmax(dim=-1),
         "glu": nn.GLU(1),
         "prelu_per_channel": nn.PReLU(4),
+        "prelu_of_a_number": Call(lambda x: F.prelu(x, torch.tensor(0.3))),
         "prelu_with_a_computed_weight": Call(lambda x: F.prelu(x, x[0, :, 0, 0])),
         "dropout1d": Call(lambda x, layer: layer(x.flatten(2)), nn.Dropout1d()),
         "dropout3d": Call(lambda x, layer: layer(x.unsqueeze(2)), nn.Dropout3d()),
@@ -463,6 +465,11 @@ def resampling() -> Layers:
         "on_a_grid": Call(lambda x: F.grid_sample(x, grid(x), align_corners=False)),
         "on_a_grid_nearest": Call(
             lambda x: F.grid_sample(x, grid(x), mode="nearest", padding_mode="border", align_corners=True)
+        ),
+        "on_a_grid_in_a_volume": Call(
+            lambda x: F.grid_sample(
+                x.unsqueeze(2), x[:, :3].permute(0, 2, 3, 1).unsqueeze(1), mode="bilinear", align_corners=False
+            )
         ),
         "on_an_affine_grid": Call(
             lambda x: F.grid_sample(

@@ -154,13 +154,19 @@ PARTS = (
 )  # fmt: skip
 
 
+OF_DECOMPOSITION = (
+    "convolution", "_trilinear", "_embedding_bag", "_embedding_bag_forward_only", "grid_sampler_2d", "grid_sampler_3d",
+    "rrelu_with_noise_functional",
+)  # fmt: skip
+
+
 def test_every_row_for_a_layer_is_exercised_here(read: Callable[[str], Case]) -> None:
     paths = [read(name).path for name in FAMILIES]
     targets = {node["target"] for path in paths for node in nodes(json.loads(entries(path)[MODEL]))}
     exercised = {ops.canonical(target.removeprefix("torch.ops.")) for target in targets}
     rows = {f"aten.{name}" for part in PARTS for name in part.OPS}
     # What fixes the batch, and what only run_decompositions makes, have tests of their own.
-    assert rows - exercised == {f"aten.{name}" for name in (*FIXED, "convolution")}
+    assert rows - exercised == {f"aten.{name}" for name in (*FIXED, *OF_DECOMPOSITION)}
 
 
 def test_no_operator_is_in_two_parts_of_the_table_nor_refused_by_name() -> None:
@@ -188,18 +194,21 @@ def test_an_operator_that_fixes_the_batch_computes_what_the_source_computes(name
     torch.testing.assert_close(torch.jit.script(module)(x), model(x))
 
 
+DECOMPOSED = ("convolutions 2d", "linears", "norms 2d", "embeddings", "activations", "resampling")
+
+
 @pytest.mark.filterwarnings("ignore:`isinstance:FutureWarning")  # torch's own code, as it decomposes
-@pytest.mark.parametrize(
-    ("kind", "stride"), [("Conv1d", 1), ("Conv2d", 2), ("Conv3d", 1), ("ConvTranspose1d", 2), ("ConvTranspose2d", 1)]
-)
-def test_a_convolution_is_one_after_decomposition_too(kind: str, stride: int, tmp_path: Path) -> None:
-    layer = getattr(nn, kind)(4, 6, 3, stride)
-    x = torch.randn(2, 4, *(6,) * int(kind[-2]))
-    program = torch.export.export(nn.Sequential(layer).eval(), (x,)).run_decompositions()
-    torch.export.save(program, tmp_path / "model.pt2")
-    module = octet.load(tmp_path / "model.pt2").module()
-    assert repr(module.get_submodule("0")) == repr(layer)
-    torch.testing.assert_close(module(x), layer(x))
+@pytest.mark.parametrize("name", DECOMPOSED)
+def test_layers_compute_the_same_after_decomposition(name: str, read: Callable[[str], Case], tmp_path: Path) -> None:
+    case = read(name)
+    shapes = ({0: torch.export.Dim.AUTO},)
+    with torch.no_grad():
+        whole = torch.export.export(case.model, (FAMILIES[name][2](),), dynamic_shapes=shapes)
+        torch.export.save(whole.run_decompositions(), tmp_path / "model.pt2")
+    program = octet.load(tmp_path / "model.pt2")
+    _assert_same(case._replace(program=program), program.module())
+    convolutions = {layer.name for layer in case.program.layers if layer.type.startswith("Conv")}
+    assert convolutions == {layer.name for layer in program.layers if layer.type.startswith("Conv")}
 
 
 class Trained(nn.Module):
@@ -217,12 +226,14 @@ class Trained(nn.Module):
         return F.scaled_dot_product_attention(x, x, x, dropout_p=0.1 * self.training)
 
 
-def test_a_model_exported_in_train_mode_computes_what_it_computes_in_eval_mode(tmp_path: Path) -> None:
+def test_a_model_exported_in_train_mode_computes_what_it_does_in_eval_mode_and_says_so(tmp_path: Path) -> None:
     model = live(Trained()).train()
     with torch.no_grad():
         torch.export.save(torch.export.export(model, (image(),)), tmp_path / "model.pt2")
-    x = image()
-    torch.testing.assert_close(octet.load(tmp_path / "model.pt2").module()(x), model.eval()(x))
+    program, x = octet.load(tmp_path / "model.pt2"), image()
+    torch.testing.assert_close(program.module()(x), model.eval()(x))
+    assert "aten.batch_norm.default (module 'norms.0'" in program.spec.notes[0]
+    assert "train mode" in program.spec.notes[0]
 
 
 def _either(x: Tensor) -> Tensor:
