@@ -20,6 +20,16 @@ def as_strided(value: torch.Tensor, sizes: list[int], strides: list[int], offset
     return value.contiguous().as_strided(sizes, strides, offset)
 
 
+def take_flat(value: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """`torch.take_along_dim` without a dimension, which takes no tensor that is not in one piece."""
+    return value.take(indices.flatten())
+
+
+def view_as_complex(value: torch.Tensor) -> torch.Tensor:
+    """`torch.view_as_complex` of any layout: int8 convolutions give channels that lie last."""
+    return torch.view_as_complex(value.contiguous())
+
+
 def divided(number: Number, by: torch.Tensor, rounding: str, dtype: torch.dtype) -> torch.Tensor:
     """`torch.div` of a number, which TorchScript does not take for the tensor that it is in torch."""
     return torch.div(torch.full([], _float(number), dtype=dtype, device=by.device), by, rounding_mode=rounding)

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from octet.program.graph import Graph, Node
 
 
+def take_along(node: Node, graph: Graph) -> Expression:
+    """`take_along_dim(self, indices, dim=None)`."""
+    if node.args.get("dim") is None:
+        return Function("octet.program.leaves.take_flat", (node.ref("self"), node.ref("indices")))
+    return operator("take_along_dim")(node, graph)
+
+
 def fill_diagonal(node: Node, _: Graph) -> Expression:
     """`fill_diagonal_(self, fill_value, wrap=False)`."""
     values = (node.ref("self"), node.required("fill_value"), node.args.get("wrap", False))
@@ -22,6 +29,7 @@ def fill_diagonal(node: Node, _: Graph) -> Expression:
 
 
 OPS: dict[str, Rebuild] = {
+    "take_along_dim": take_along,
     "select.int": function("torch.select"),
     "narrow": function("torch.narrow"),
     "slice.Tensor": function("torch.ops.aten.slice"),
@@ -29,7 +37,7 @@ OPS: dict[str, Rebuild] = {
     "gather": function("torch.gather"),
     "index.Tensor": operator("index"),
     "repeat_interleave.self_int": function("torch.repeat_interleave"),
-    **operators("narrow.Tensor narrow_copy take take_along_dim _unsafe_index.Tensor"),
+    **operators("narrow.Tensor narrow_copy take _unsafe_index.Tensor"),
     **operators("repeat_interleave.self_Tensor repeat_interleave.Tensor"),
     # written
     **operators("scatter.src scatter.value scatter.reduce scatter.value_reduce scatter_add scatter_reduce.two"),

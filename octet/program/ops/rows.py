@@ -50,6 +50,11 @@ def operator(name: str) -> Rebuild:
     return function(f"torch.ops.aten.{name}")
 
 
+def leaf(name: str) -> Rebuild:
+    """A function of `octet.program.leaves` that takes what the operator takes, in the same order."""
+    return function(f"octet.program.leaves.{name}")
+
+
 def operators(names: str) -> dict[str, Rebuild]:
     """Rows for operators that are rebuilt as themselves; `names` are parted by spaces, with their overloads."""
     return {name: operator(name.partition(".")[0]) for name in names.split()}

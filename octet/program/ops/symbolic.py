@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from octet.errors import UnsupportedOperatorError
 from octet.program.graph import dtype
-from octet.program.ops.rows import Rebuild, function, method, nothing
+from octet.program.ops.rows import Rebuild, function, leaf, method, nothing
 from octet.program.steps import Expression, Function
 
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ def item(node: Node, graph: Graph) -> Expression:
     if kind not in _NUMBERS:
         raise UnsupportedOperatorError(f"{node} makes a number of a {kind} tensor, for which there is no type.")
     return Function(f"octet.program.leaves.{_NUMBERS[kind]}", (value,))
-
-
-def leaf(name: str) -> Rebuild:
-    """A function of numbers that a second trace must not look into."""
-    return function(f"octet.program.leaves.{name}")
 
 
 OPS: dict[str, Rebuild] = {
