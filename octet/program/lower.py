@@ -138,9 +138,9 @@ def _needed(
 def _note_training(graph: Graph) -> None:
     """Notes that a model was exported in train mode: it has dropout that drops, or statistics that it updates."""
     for node in graph.nodes:
+        drops = node.args.get("train") is True or node.args.get("dropout_p")
         keeps = node.args.get("running_mean") is not None
-        updates = keeps and (node.args.get("training") or node.args.get("use_input_stats"))
-        if node.args.get("train") is True or updates:
+        if drops or (keeps and (node.args.get("training") or node.args.get("use_input_stats"))):
             graph.notes.append(f"{node} was exported in train mode: the model is read as what it is in eval mode.")
             return
 
