@@ -1,7 +1,8 @@
 """Values that eight bits cannot hold, and so are not observed: what reads or makes them then stays in float.
 
-Integers and infinities have no scale. Nor has a masked score one that is of use: it is -1e9 or less, so a scale that
-reaches it has steps of millions, and all other scores become equal. FX graph mode looks at neither.
+Integers and infinities have no scale, and double precision has no kernel. Nor has a masked score a scale that is of
+use: it is -1e9 or less, so one that reaches it has steps of millions, and all other scores become equal. FX graph mode
+looks at none of them.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class _DryRun(Interpreter):
             return super().run_node(n)
         self.observers[n] = None
         value = self.env[n.all_input_nodes[0]]
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.isfinite().all():
+        if not isinstance(value, torch.Tensor) or value.dtype != torch.float32 or not value.isfinite().all():
             self.unfit.add(n)
         return value
 
