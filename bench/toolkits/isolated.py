@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-SECONDS = 150
+CPU_SECONDS = 120
+SECONDS = 600
+"""For what waits without computing; on a busy machine what computes waits too."""
 MEMORY = 8 * 2**30
+"""Bytes."""
 CONTEXT = multiprocessing.get_context("forkserver")
 # Imported once, by the server that the processes are forked from. Before Python 3.13 it does not get this path.
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
@@ -36,9 +40,15 @@ def run(toolkit: str, name: str) -> dict[str, Any]:
     if timed_out:
         facts["errors"][stage] = f"took more than {SECONDS} s"
     elif stage != "done":
-        facts["errors"][stage] = f"the process ended with status {process.exitcode}"
+        facts["errors"][stage] = _how_it_ended(process.exitcode)
     facts["seconds"] = time.monotonic() - start
     return facts
+
+
+def _how_it_ended(status: int | None) -> str:
+    if status == -signal.SIGXCPU:
+        return f"took more than {CPU_SECONDS} s of CPU time"
+    return f"the process ended with status {status}"
 
 
 def _receive(receiving: Connection, facts: dict[str, Any], deadline: float) -> bool:
@@ -57,6 +67,7 @@ def _receive(receiving: Connection, facts: dict[str, Any], deadline: float) -> b
 
 
 def _child(toolkit: str, name: str, sending: Connection) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a file number is what is needed
         os.dup2(nowhere.fileno(), sys.stderr.fileno())  # chatter of torch and transformers
