@@ -17,7 +17,6 @@ from torch.ao.quantization import (
 )
 from torch.ao.quantization.fake_quantize import FakeQuantize
 from torch.ao.quantization.observer import (
-    HistogramObserver,
     MinMaxObserver,
     MovingAverageMinMaxObserver,
     MovingAveragePerChannelMinMaxObserver,
@@ -27,7 +26,7 @@ from torch.ao.quantization.observer import (
 
 from octet.engines import ENGINES
 from octet.quantization.exempt import SOFTMAX
-from octet.quantization.observers import POWER_OF_TWO
+from octet.quantization.observers import POWER_OF_TWO, HistogramObserver
 
 if TYPE_CHECKING:
     from octet.quantization.plan import Plan

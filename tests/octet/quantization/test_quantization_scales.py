@@ -11,7 +11,7 @@ from quantizing import quantized, recipe_of, sqnr_of
 from tiny_models import inputs_of, make
 
 from octet.quantization import reduces_range
-from octet.quantization.observers import POWER_OF_TWO
+from octet.quantization.observers import POWER_OF_TWO, HistogramObserver
 
 if TYPE_CHECKING:
     from octet.quantization import Quantized
@@ -111,3 +111,21 @@ def test_the_range_is_reduced_as_the_recipe_says_or_the_engine_needs(
     assert result.int8.get_submodule("fc2").scale == pytest.approx(
         (output.max() - output.min()).item() / steps, rel=1e-4
     )
+
+
+@pytest.mark.parametrize("shape", ["normal", "skewed", "one bin", "two peaks", "constant", "few"])
+def test_the_histogram_finds_the_range_that_torch_finds(shape: str) -> None:
+    torch.manual_seed(0)
+    data = {
+        "normal": torch.randn(4000),
+        "skewed": torch.randn(4000).exp(),
+        "one bin": torch.cat([torch.zeros(4000), torch.randn(40)]),
+        "two peaks": torch.cat([torch.randn(3000), torch.randn(3000) * 0.1 + 9]),
+        "constant": torch.full((100,), 2.0),
+        "few": torch.tensor([-1.0, 0.5, 3.0]),
+    }[shape]
+    ours, theirs = HistogramObserver(), torch.ao.quantization.HistogramObserver()
+    for batch in data.chunk(3):
+        ours(batch)
+        theirs(batch)
+    assert [each.item() for each in ours.calculate_qparams()] == [each.item() for each in theirs.calculate_qparams()]
