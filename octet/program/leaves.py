@@ -30,6 +30,11 @@ def view_as_complex(value: torch.Tensor) -> torch.Tensor:
     return torch.view_as_complex(value.contiguous())
 
 
+def matrix_exp(value: torch.Tensor) -> torch.Tensor:
+    """`torch.matrix_exp` of any layout."""
+    return torch.matrix_exp(value.contiguous())
+
+
 def divided(number: Number, by: torch.Tensor, rounding: str, dtype: torch.dtype) -> torch.Tensor:
     """`torch.div` of a number, which TorchScript does not take for the tensor that it is in torch."""
     return torch.div(torch.full([], _float(number), dtype=dtype, device=by.device), by, rounding_mode=rounding)

@@ -149,6 +149,7 @@ CALLS = {
         torch.tensor([batch(x), 2]) + torch.scalar_tensor(3.0),
     ),
     "ranges": lambda x: (
+        x,
         torch.arange(batch(x)),
         torch.arange(1, batch(x) * 2, 2) + aten.arange.start(0, batch(x)),
         torch.arange(batch(x) - 1, -1, -1) * 1.0,
@@ -161,11 +162,12 @@ CALLS = {
         torch.tril_indices(4, 3),
         torch.triu_indices(3, 4, 1),
     ),
-    "windows": lambda _: (
-        *each(torch, "hann_window hamming_window blackman_window bartlett_window kaiser_window", number(6))(_),
+    "windows": lambda x: (
+        x,
+        *each(torch, "hann_window hamming_window blackman_window bartlett_window kaiser_window", number(6))(x),
         *each(
             torch, "hann_window hamming_window blackman_window bartlett_window kaiser_window", number(6), number(False)
-        )(_),
+        )(x),
         torch.hamming_window(6, False, 0.5),
         torch.hamming_window(6, False, 0.5, 0.4),
         torch.kaiser_window(6, False, 4.0),

@@ -13,7 +13,7 @@ import calls_folding
 import calls_moving
 import pytest
 import torch
-from quantizing import quantized, recipe_of
+from quantizing import methods_of, quantized, recipe_of
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -113,6 +113,7 @@ def test_tracing_again_leaves_the_batch_open(case: Case) -> None:
 
 def test_static_quantization_goes_round_them(case: Case) -> None:
     result = quantized(case.program.module(), recipe_of("static"), case.x)
+    assert methods_of(result)["stem"] == "static"
     assert [value.dtype for value in _tensors(result.scripted(case.x))] == [value.dtype for value in case.expected()]
 
 
