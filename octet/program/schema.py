@@ -9,11 +9,14 @@ it is parsed.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, RootModel, Strict, ValidationError, WrapValidator
 
 from octet.errors import InvalidModelError
+
+if TYPE_CHECKING:
+    from pydantic import ValidatorFunctionWrapHandler
 
 MAX_VALUES = 1_500_000
 """Values of a JSON document. torch.export writes 60 to 150 for each call of an operator."""
@@ -26,12 +29,31 @@ MAX_OUTPUTS = 10_000
 SCHEMA_MAJOR = 8
 ATEN_OPSETS = (10,)
 TREESPEC_VERSION = 1
-_MOST_MISTAKES = 100
-"""Mistakes that pydantic is asked about: describing each of a million takes gigabytes."""
-
 _Item = TypeVar("_Item")
-Many = Annotated[tuple[_Item, ...], FailFast()]
+Many = Annotated[tuple[_Item, ...], FailFast(), Strict(strict=False)]  # a list becomes a tuple; its items stay strict
 """A list, refused at its first wrong item."""
+
+
+class _WrongItem(Exception):  # noqa: N818 - its way out of pydantic, which collects errors and passes others on
+    """A wrong item of an object."""
+
+
+def _stop(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError as error:
+        mistake = _first_mistake(error)
+    raise _WrongItem(mistake)
+
+
+Each = Annotated[_Item, WrapValidator(_stop)]
+"""An item of an object, which is refused at the first wrong one: a million mistakes take gigabytes."""
+
+
+def _first_mistake(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = "/".join(str(step) for step in first["loc"])
+    return f"{first['msg']} (at /{place[:MAX_TEXT]})"
 
 
 class _Part(BaseModel):
@@ -75,7 +97,7 @@ class Node(_Part):
     target: str = Field(max_length=MAX_TEXT)
     inputs: Many[NamedArgument]
     outputs: Many[dict[str, Any]]
-    metadata: dict[str, str] = {}
+    metadata: dict[str, Each[str]] = {}
 
 
 class Graph(_Part):
@@ -84,7 +106,7 @@ class Graph(_Part):
     inputs: Many[dict[str, Any]]
     outputs: Many[dict[str, Any]]
     nodes: Many[Node]
-    tensor_values: dict[str, TensorMeta]
+    tensor_values: dict[str, Each[TensorMeta]]
 
 
 class Signature(_Part):
@@ -128,7 +150,7 @@ class Version(_Part):
     """What must be known of a document before the rest of it can be read."""
 
     schema_version: SchemaVersion
-    opset_version: dict[str, int]
+    opset_version: dict[str, Each[int]]
     torch_version: str = Field("unknown", max_length=MAX_TEXT)
 
 
@@ -149,7 +171,7 @@ class Payload(_Part):
 class PayloadConfig(_Part):
     """`model_weights_config.json` and `model_constants_config.json`."""
 
-    config: dict[str, Payload]
+    config: dict[str, Each[Payload]]
 
 
 class Treespec(_Part):
@@ -181,16 +203,10 @@ def parse(part: type[_PartType], text: bytes | str, where: str) -> _PartType:
         return part.model_validate_json(data)
     except ValidationError as error:
         mistake = _first_mistake(error)
+    except _WrongItem as item:
+        mistake = str(item)
     # Raised out here, where the objects that the mistake was found in are gone.
     raise InvalidModelError(f"{where} is not what torch.export writes: {mistake}.")
-
-
-def _first_mistake(error: ValidationError) -> str:
-    if error.error_count() > _MOST_MISTAKES:
-        return f"it has {error.error_count()} mistakes"
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = "/".join(str(step) for step in first["loc"])
-    return f"{first['msg']} (at /{place[:MAX_TEXT]})"
 
 
 def parse_document(text: bytes) -> Document:
