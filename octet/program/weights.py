@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,6 +144,8 @@ def _span(weight: Weight, meta: schema.TensorMeta, wanted: str, shape: tuple[int
         raise InvalidModelError(
             f"The {weight.kind} {weight.name!r} reaches past the {record.size} bytes stored for it."
         )
+    if prod(max(size, 1) for size in shape) * stored.size > FREE_BYTES + MAX_OVERLAP * record.size:
+        raise InvalidModelError(f"The {weight.kind} {weight.name!r} repeats its {record.size} bytes too often.")
     start = record.offset + offset * stored.size
     return StoredTensor(weight, record, stored, wanted, shape, strides, start, elements * stored.size)
 
@@ -156,10 +159,11 @@ def check_finite(archive: Archive, tensors: Iterable[StoredTensor]) -> None:
         InvalidModelError: With the name of the tensor and how many of its values are not finite.
         InvalidArchiveError: If a record is damaged.
     """
-    by_record: dict[str, dict[tuple[int, int], StoredTensor]] = {}
+    by_record: dict[str, dict[tuple[int, int, Stored, str], StoredTensor]] = {}
     for tensor in tensors:
         # Tied weights are the same bytes under several names.
-        by_record.setdefault(tensor.record.name, {}).setdefault((tensor.start, tensor.length), tensor)
+        same = (tensor.start, tensor.length, tensor.stored, tensor.weight.kind)
+        by_record.setdefault(tensor.record.name, {}).setdefault(same, tensor)
     for sharing in by_record.values():
         _check_record(archive, list(sharing.values()))
 
