@@ -169,6 +169,9 @@ def _special(recipe: Recipe, static: QConfig, transposed: QConfig) -> dict[Any, 
     default = (get_default_qat_qconfig_mapping if training else get_default_qconfig_mapping)(recipe.engine)
     usual = default.global_qconfig.activation  # type: ignore[union-attr]  # torch always sets it
     special = {key: qconfig for key, qconfig in default.object_type_qconfigs.items() if qconfig is not None}
+    # Theirs for `reshape` goes back to the nearest observer before it, past whatever float call stands between: that is
+    # another tensor's range, and where it finds none the layers that follow stay in float. A view does well without.
+    special.pop("reshape", None)
     return {
         key: _qconfig(
             static.activation if theirs.activation == usual else theirs.activation,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from quantizing import quantized, recipe_of, sqnr_of
+from quantizing import methods_of, quantized, recipe_of, sqnr_of
 from tiny_models import inputs_of, make
+from torch import Tensor, nn
 
 from octet.quantization import reduces_range
 from octet.quantization.observers import POWER_OF_TWO, HistogramObserver
@@ -129,3 +130,23 @@ def test_the_histogram_finds_the_range_that_torch_finds(shape: str) -> None:
         ours(batch)
         theirs(batch)
     assert [each.item() for each in ours.calculate_qparams()] == [each.item() for each in theirs.calculate_qparams()]
+
+
+class Reshaped(nn.Module):
+    """A float call of a list, reshaped, before a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        return self.b(torch.stack([y, 0.001 * y.exp()], 1).reshape(x.size(0), 16))
+
+
+def test_a_layer_behind_a_reshaped_float_call_is_int8() -> None:
+    torch.manual_seed(0)
+    model, inputs, recipe = Reshaped().eval(), torch.randn(32, 8), recipe_of("static")
+    result = quantized(model, recipe, inputs)
+    assert methods_of(result) == {"a": "static", "b": "static"}
+    assert sqnr_of(model, result, recipe, inputs) > 25
