@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 aten = torch.ops.aten
+_PRODUCTS = (aten.addmm.default, aten.mm.default)
 _DYNAMIC_HOMES = ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic")
 _STATIC_HOMES = ("torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized.modules")
 
@@ -26,19 +27,25 @@ def of_convolution(inputs: Tensor, weight: torch.Size, output: Tensor, *, transp
 class FloatCount(TorchDispatchMode):
     """Counts what reaches torch's kernels, whatever the source calls it: it knows nothing of how Octet reads a model.
 
-    A product with a weight is counted where torch computes it as a linear layer (`addmm`, `mm`); products of two
-    activations are batched (`bmm`) and are not.
+    Where torch computes one product (`addmm`, `mm`) it is a linear layer's. Batched ones (`bmm`) are mostly of two
+    activations; they count where one side is a weight, as `einsum` computes it.
     """
 
-    total = 0
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.total = 0
+        self._weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
 
     def __torch_dispatch__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
         if function is aten.convolution.default:
             self.total += of_convolution(args[0], args[1].shape, result, transposed=args[6])
-        elif function in {aten.addmm.default, aten.mm.default}:
-            self.total += result.numel() * args[-2].shape[1]
+        elif function in _PRODUCTS or (function is aten.bmm.default and self._weighted(args)):
+            self.total += result.numel() * args[-2].shape[-1]
         return result
+
+    def _weighted(self, factors: tuple[Tensor, ...]) -> bool:
+        return any(factor.untyped_storage().data_ptr() in self._weights for factor in factors)
 
 
 class Int8Count(Interpreter):
@@ -93,7 +100,7 @@ def float_count(model: nn.Module, inputs: dict[str, Tensor]) -> int:
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # it would hide the linear layers in one kernel
     try:
-        with torch.no_grad(), FloatCount() as count:
+        with torch.no_grad(), FloatCount(model) as count:
             model(**inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
