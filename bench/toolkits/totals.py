@@ -20,78 +20,89 @@ TITLES = {"octet": "Octet", "fx": "FX on the source code", "pt2e": "PT2E, x86 qu
 Rows = dict[str, dict[str, Any]]
 
 
-def totals(rows: Rows) -> tuple[Table, list[str]]:
-    """The toolkits side by side, and every bound that was missed."""
+def totals(rows: Rows) -> Table:
+    """The toolkits side by side."""
     toolkits = [name for name in TITLES if any(name in row for row in rows.values())]
     table = Table("", *(TITLES[name] for name in toolkits))
-    taken = {name: [row for row in rows.values() if not row[name]["errors"]] for name in toolkits}
-    table.add_row(
-        "taken", *(f"{len(taken[name])} of {len(rows)}, {len(taken[name]) / len(rows):.1%}" for name in toolkits)
-    )
-    for group, share in (("multiply-adds in int8", _aggregate), ("the same, median of all", _typical)):
-        table.add_row(group, *(f"{share(taken[name], name):.1%}" for name in toolkits))
-    table.add_row("over all, what is not taken as 0", *(f"{_over_all(rows, name):.1%}" for name in toolkits))
-    missed = [
-        *_coverage(rows, taken.get("octet", [])),
-        *(_parity(rows, table) if {"octet", "fx"} <= {*toolkits} else ()),
-    ]
-    return table, missed
+    taken = {name: _taken(rows, name) for name in toolkits}
+    shares = {name: [_share(row, name) for row in taken[name] if _macs(row)] for name in toolkits}
+    count = len(rows)
+    table.add_row("taken", *(f"{len(taken[name])} of {count}, {len(taken[name]) / count:.1%}" for name in toolkits))
+    table.add_row("their multiply-adds in int8", *(f"{_aggregate(taken[name], name):.1%}" for name in toolkits))
+    table.add_row("the same, mean", *(f"{sum(shares[name]) / max(1, len(shares[name])):.1%}" for name in toolkits))
+    table.add_row("the same, of all, 0 if not taken", *(f"{sum(shares[name]) / count:.1%}" for name in toolkits))
+    return table
+
+
+def parity(rows: Rows) -> Table:
+    """Octet against FX, over the architectures whose source code FX takes."""
+    table = Table("Octet - FX, where both take it", "")
+    gaps = list(_gaps(rows).values())
+    if gaps:
+        more = sum(ours["layers"] > theirs["layers"] for ours, theirs in _both(rows).values())
+        table.add_row("SQNR, median", f"{median(gaps):+.2f} dB")
+        table.add_row("SQNR, from and to", f"{min(gaps):+.2f} to {max(gaps):+.2f} dB")
+        table.add_row("more int8 layers", f"{more} of {len(gaps)}")
+    return table
+
+
+def missed(rows: Rows) -> list[str]:
+    """Every bound that does not hold."""
+    return [*_coverage(rows, _taken(rows, "octet")), *_parity(rows)]
+
+
+def _taken(rows: Rows, toolkit: str) -> list[dict[str, Any]]:
+    return [row for row in rows.values() if toolkit in row and not row[toolkit]["errors"]]
+
+
+def _macs(row: dict[str, Any]) -> int:
+    """Counted on the source model, when it is Octet's turn."""
+    return int(row.get("octet", {}).get("macs", 0))
 
 
 def _share(row: dict[str, Any], toolkit: str) -> float:
-    static = row[toolkit].get("static")
-    return min(1.0, static["macs"] / row["octet"]["macs"]) if static else 0.0
+    return min(1.0, row[toolkit]["static"]["macs"] / _macs(row))
 
 
 def _aggregate(taken: list[dict[str, Any]], toolkit: str) -> float:
-    """Of all multiply-adds of the convolutions and linear layers of what it takes."""
-    counted = [row for row in taken if row["octet"].get("macs")]
-    whole = sum(row["octet"]["macs"] for row in counted)
-    return sum(_share(row, toolkit) * row["octet"]["macs"] for row in counted) / max(1, whole)
-
-
-def _typical(taken: list[dict[str, Any]], toolkit: str) -> float:
-    return median([_share(row, toolkit) for row in taken if row["octet"].get("macs")] or [0.0])
-
-
-def _over_all(rows: Rows, toolkit: str) -> float:
-    """Of the mean architecture."""
-    counted = [row for row in rows.values() if row["octet"].get("macs")]
-    return sum(_share(row, toolkit) for row in counted if not row[toolkit]["errors"]) / max(1, len(counted))
+    whole = sum(_macs(row) for row in taken)
+    return sum(_share(row, toolkit) * _macs(row) for row in taken if _macs(row)) / max(1, whole)
 
 
 def _coverage(rows: Rows, taken: list[dict[str, Any]]) -> list[str]:
-    missed = []
+    found = []
     if len(rows) < LEAST_ARCHITECTURES:
-        missed.append(f"{len(rows)} architectures, at least {LEAST_ARCHITECTURES} are needed")
+        found.append(f"{len(rows)} architectures, at least {LEAST_ARCHITECTURES} are needed")
     if len(taken) < LEAST_TAKEN * len(rows):
-        missed.append(f"{len(taken) / len(rows):.1%} taken, at least {LEAST_TAKEN:.0%} are needed")
+        found.append(f"{len(taken) / len(rows):.1%} taken, at least {LEAST_TAKEN:.0%} are needed")
     if _aggregate(taken, "octet") < LEAST_MULTIPLY_ADDS:
-        missed.append(f"fewer than {LEAST_MULTIPLY_ADDS:.0%} of the multiply-adds run in int8")
-    return missed
+        found.append(f"fewer than {LEAST_MULTIPLY_ADDS:.0%} of the multiply-adds run in int8")
+    return found
 
 
-def _parity(rows: Rows, table: Table) -> list[str]:
-    """Over what both take: the same SQNR, and no fewer int8 layers."""
-    both = {name: (row["octet"]["static"], row["fx"]["static"]) for name, row in rows.items()
-            if "static" in row["octet"] and not row["fx"]["errors"]}  # fmt: skip
-    gaps = {name: ours["sqnr"] - theirs["sqnr"] for name, (ours, theirs) in both.items()}
-    if not gaps:
-        return []
-    middle = median(gaps.values())
-    more = sum(ours["layers"] > theirs["layers"] for ours, theirs in both.values())
-    table.add_row(
-        "SQNR, Octet - FX",
-        f"median {middle:+.2f} dB, {min(gaps.values()):+.2f} to {max(gaps.values()):+.2f} dB",
-        f"over the {len(both)} that both take",
-    )
-    table.add_row("more int8 layers than FX", f"{more} of {len(both)}")
-    missed = [f"the median SQNR is {middle:+.2f} dB from FX's"] if abs(middle) > MOST_MEDIAN_GAP else []
-    missed += [
-        f"{name}: {gap:+.2f} dB against FX" for name, gap in gaps.items() if gap < -MOST_GAP and name not in STATED
-    ]
-    return missed + [
-        f"{name}: {ours['layers']} int8 layers, FX has {theirs['layers']}"
+def _both(rows: Rows) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Static figures of Octet and of FX."""
+    return {
+        name: (row["octet"]["static"], row["fx"]["static"])
+        for name, row in rows.items()
+        if {"octet", "fx"} <= {*row} and "static" in row["octet"] and not row["fx"]["errors"]
+    }
+
+
+def _gaps(rows: Rows) -> dict[str, float]:
+    return {name: ours["sqnr"] - theirs["sqnr"] for name, (ours, theirs) in _both(rows).items()}
+
+
+def _parity(rows: Rows) -> list[str]:
+    gaps, both = _gaps(rows), _both(rows)
+    middle = median(gaps.values()) if gaps else 0.0
+    found = [f"the median SQNR is {middle:+.2f} dB from FX's"] if abs(middle) > MOST_MEDIAN_GAP else []
+    worse = {name: f"{gap:+.2f} dB" for name, gap in gaps.items() if gap < -MOST_GAP}
+    fewer = {
+        name: f"{ours['layers']} int8 layers, not {theirs['layers']}"
         for name, (ours, theirs) in both.items()
-        if ours["layers"] < theirs["layers"] and name not in STATED
+        if ours["layers"] < theirs["layers"]
+    }
+    return found + [
+        f"{name} against FX: {text}" for name, text in (*worse.items(), *fewer.items()) if name not in STATED
     ]
