@@ -30,7 +30,8 @@ def elu(node: Node, graph: Graph) -> Expression:
 
 def feature_dropout(node: Node, graph: Graph) -> Expression:
     """`feature_dropout(input, p, train)`: whole channels; its module is named after the dimensions of a channel."""
-    kind = _FEATURE_DROPOUTS.get(graph.rank(node.ref("input")))
+    # In place, torch calls the same argument `self`.
+    kind = _FEATURE_DROPOUTS.get(graph.rank(node.ref(node.positional[0])))
     return module(kind, p=0.5)(node, graph) if kind else operator("feature_dropout")(node, graph)
 
 

@@ -349,6 +349,10 @@ def activations() -> Layers:
         "prelu_of_a_number": Call(lambda x: F.prelu(x, torch.tensor(0.3))),
         "prelu_with_a_computed_weight": Call(lambda x: F.prelu(x, x[0, :, 0, 0])),
         "dropout1d": Call(lambda x, layer: layer(x.flatten(2)), nn.Dropout1d()),
+        **{
+            f"{kind.__name__}_in_place": Call(lambda x, layer: layer(x * 2), kind(inplace=True))
+            for kind in (nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+        },
         "dropout3d": Call(lambda x, layer: layer(x.unsqueeze(2)), nn.Dropout3d()),
         "dropout_of_features": Call(lambda x: torch.feature_dropout(x[None, None], 0.5, train=False)),
         **{f"{name}_in_place": Call(partial(_in_place, name)) for name in _IN_PLACE},
