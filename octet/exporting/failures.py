@@ -143,6 +143,7 @@ class Fixings(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: dict[str, str] = {}
+        self._last = ""
 
     def __enter__(self) -> Self:
         logging.getLogger(self._LOG).addHandler(self)
@@ -158,9 +159,15 @@ class Fixings(logging.Handler):
         guard = metadata.get("guard_added_fast")
         keys = fixing["sources"] if fixing else re.findall(r"\bs\d+\b", guard["expr"]) if guard else []
         if keys:
-            inner = islice(reversed(traceback.extract_stack()), 1, None)
-            line = line_of(reversed(list(takewhile(lambda frame: not frame.filename.startswith(HERE), inner))))
+            # A size that is equal to a fixed one is found to be fixed when it is next looked at, wherever that is.
+            line = self._last if fixing and fixing["reason"] == "find" else self._running()
             self._lines = dict.fromkeys(keys, line) | self._lines
+            self._last = line if fixing else self._last
+
+    @staticmethod
+    def _running() -> str:
+        inner = islice(reversed(traceback.extract_stack()), 2, None)
+        return line_of(reversed(list(takewhile(lambda frame: not frame.filename.startswith(HERE), inner))))
 
     def line(self, key: str) -> str:
         """` at LINE` that fixed the axis of this source (`L['x'].size()[0]`) or bounded this symbol, if it was seen."""

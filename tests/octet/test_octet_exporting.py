@@ -300,6 +300,19 @@ def test_a_line_that_fixes_the_batch_is_named(call: Callable[[Tensor], Tensor], 
     assert "x.size(0)" in str(failed.value.hint)
 
 
+class FixedMask(nn.Module):
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        kept = x * mask
+        mask = mask.reshape(2, -1)
+        return kept + x
+
+
+def test_the_line_is_named_that_fixes_a_size_not_one_that_comes_upon_it(tmp_path: Path) -> None:
+    with pytest.raises(ExportFailedError) as failed:
+        octet.export(FixedMask(), (torch.randn(2, 8), torch.randn(2, 8)), tmp_path / "model.pt2")
+    assert "mask.reshape(2, -1)" in failed.value.message
+
+
 def test_a_line_that_fixes_an_axis_asked_for_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExportFailedError) as failed:
         octet.export(
