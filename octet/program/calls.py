@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from octet.errors import InvalidModelError
 
@@ -37,7 +38,7 @@ def module_of(module: Module, path: str, weights: Mapping[str, torch.Tensor]) ->
         InvalidModelError: If it cannot be made so, or if a weight does not fit it or is missing.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Uninitialised():
             made: nn.Module = getattr(nn, module.type)(**module.options)
     except FAILURES as error:
         raise InvalidModelError(f"The {module.type} at {path!r} cannot be made: {error}.") from error
@@ -49,6 +50,15 @@ def module_of(module: Module, path: str, weights: Mapping[str, torch.Tensor]) ->
     if any(attribute not in module.weights for attribute, _ in made.named_parameters()):
         raise InvalidModelError(f"The {module.type} at {path!r} lacks weights.")
     return made
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out `torch.nn.init`: on tensors without memory it only loads the compiler, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return kwargs["tensor"] if kwargs else args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _assign(module: nn.Module, attribute: str, tensor: torch.Tensor, path: str) -> None:
