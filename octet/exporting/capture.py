@@ -20,8 +20,8 @@ from torch.utils._sympy.numbers import int_oo
 
 from octet.errors import ExportFailedError
 from octet.exporting.axes import BATCH, Example, each_example, examples_of, sizes_of, two_or_more
+from octet.exporting.containers import simplify_containers
 from octet.exporting.failures import FIXED_SIZE, Fixings, bounded, does_not_run, failed, fixed
-from octet.exporting.trees import simplify_containers
 from octet.program import load
 
 if TYPE_CHECKING:
