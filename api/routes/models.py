@@ -11,7 +11,7 @@ from api import content, present, problems, uploads
 from api.routes.lists import After, Limit
 from api.service import Parts, Transaction
 from octet import wire
-from octet.program.formats import refuse_foreign
+from octet.program.pt2.formats import refuse_foreign
 from octet.spec import ProgramSpec
 from store import uploads as stored
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from octet.errors import InvalidArchiveError, InvalidDatasetError
-from octet.program.archive import Directory
+from octet.program.pt2.archive import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from octet.errors import InvalidModelError, OutOfMemoryError
-from octet.program.calls import FAILURES
+from octet.program.building.calls import FAILURES
 from octet.state import kept
 
 if TYPE_CHECKING:

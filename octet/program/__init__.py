@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 from octet.errors import MissingDependencyError
 from octet.program.describe import describe
-from octet.program.formats import MODEL, open_archive
-from octet.program.lower import lower
-from octet.program.reader import read_graph
-from octet.program.schema import parse_document
-from octet.program.weights import StoredTensor, check_finite, read_tensors
+from octet.program.lowering.lower import lower
+from octet.program.pt2.formats import MODEL, open_archive
+from octet.program.pt2.schema import parse_document
+from octet.program.reading.reader import read_graph
+from octet.program.reading.weights import StoredTensor, check_finite, read_tensors
 
 if TYPE_CHECKING:
     from torch import fx
 
     from octet.engines import EngineName
-    from octet.program.archive import Archive
+    from octet.program.pt2.archive import Archive
     from octet.program.steps import Plan
     from octet.recipe import Method
     from octet.spec import Layer, Outlook, ProgramSpec, TensorSpec
@@ -87,7 +87,7 @@ class Program:
             InvalidModelError: If a module cannot be made of what the file says.
         """
         try:
-            from octet.program.build import build  # noqa: PLC0415 - the only part of reading that needs torch
+            from octet.program.building.build import build  # noqa: PLC0415 - the only part of reading that needs torch
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise

@@ -14,8 +14,8 @@ from octet.spec import Layer, ProgramSpec, TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from octet.program import schema
-    from octet.program.weights import StoredTensor
+    from octet.program.pt2 import schema
+    from octet.program.reading.weights import StoredTensor
 
 BATCH = "batch"
 

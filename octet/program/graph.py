@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from octet.errors import InvalidModelError
-from octet.program import schema
+from octet.program.pt2 import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,7 +15,7 @@ from octet.program.graph import Graph, Node, Ref, Value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octet.program.schema import Size, TensorMeta
+    from octet.program.pt2.schema import Size, TensorMeta
 
 WHOLE = 2**63 - 1
 """The end of a slice that has none."""

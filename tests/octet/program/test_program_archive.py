@@ -12,7 +12,7 @@ from pt2 import MODEL, entries, write
 
 import octet
 from octet.errors import InvalidArchiveError, OctetError
-from octet.program.archive import PIECE_BYTES, Directory
+from octet.program.pt2.archive import PIECE_BYTES, Directory
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from torch import nn
 
 import octet
 from octet.errors import UnsupportedFormatError
-from octet.program.formats import HEAD_BYTES, refuse_foreign
+from octet.program.pt2.formats import HEAD_BYTES, refuse_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable

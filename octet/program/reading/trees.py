@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from octet.errors import InvalidModelError
-from octet.program import schema
+from octet.program.pt2 import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

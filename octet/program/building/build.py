@@ -13,17 +13,17 @@ from torch import fx, nn
 
 from octet.errors import InvalidModelError
 from octet.program import leaves
-from octet.program.calls import FAILURES, function_of, module_of
-from octet.program.constants import compute_weights
+from octet.program.building.calls import FAILURES, function_of, module_of
+from octet.program.building.computed import compute_weights
 from octet.program.graph import DType, MemoryFormat, Ref, Value
-from octet.program.precision import LARGEST
+from octet.program.reading.precision import LARGEST
 from octet.program.steps import Function, Method, Module, Plan, Step
 from octet.state import STATE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from octet.program.weights import StoredTensor
+    from octet.program.reading.weights import StoredTensor
 
 TORCHSCRIPT = ("annotate", "fork", "ops", "unchecked_cast", "uninitialized", "CONSTANTS")
 """What the code in a saved TorchScript file calls; it keeps the names of arguments."""

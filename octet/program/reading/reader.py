@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from octet.errors import InvalidModelError
-from octet.program.arguments import argument_value, identifier, one_key, text
 from octet.program.graph import MAX_SHOWN, Graph, Ref, Weight, refs
-from octet.program.precision import in_float32
-from octet.program.regions import read_nodes
-from octet.program.trees import input_names, output_names
+from octet.program.reading.arguments import argument_value, identifier, one_key, text
+from octet.program.reading.precision import in_float32
+from octet.program.reading.regions import read_nodes
+from octet.program.reading.trees import input_names, output_names
 
 if TYPE_CHECKING:
-    from octet.program import schema
     from octet.program.graph import Value, WeightKind
+    from octet.program.pt2 import schema
 
 _WEIGHT_KINDS: dict[str, WeightKind] = {"parameter": "parameter", "buffer": "buffer", "tensor_constant": "constant"}
 _WEIGHT_NAMES = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from octet.errors import InvalidArchiveError, UnsupportedFormatError
-from octet.program.archive import Archive, Directory
+from octet.program.pt2.archive import Archive, Directory
 
 if TYPE_CHECKING:
     from pathlib import Path

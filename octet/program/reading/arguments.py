@@ -12,8 +12,8 @@ from octet.program.graph import DTYPES, MEMORY_FORMATS, DType, MemoryFormat, Nod
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from octet.program import schema
     from octet.program.graph import Value
+    from octet.program.pt2 import schema
 
 MAX_NAME = 1000
 INT64 = (-(2**63), 2**63 - 1)

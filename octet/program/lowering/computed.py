@@ -14,7 +14,7 @@ from octet.program.graph import Graph, Node, Weight, refs
 from octet.program.steps import Module
 
 if TYPE_CHECKING:
-    from octet.program import schema
+    from octet.program.pt2 import schema
     from octet.program.steps import Function, Method
 
 FREE_ELEMENTS = 2**22

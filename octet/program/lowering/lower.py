@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from octet.errors import InvalidModelError, UnsupportedOperatorError
 from octet.program import ops
-from octet.program.computed import Computed
 from octet.program.graph import Graph, Node, Ref, Value, enumerated, refs
-from octet.program.memory import without_writes
-from octet.program.names import name_modules
+from octet.program.lowering.computed import Computed
+from octet.program.lowering.names import name_modules
+from octet.program.lowering.states import with_states
+from octet.program.lowering.writes import without_writes
 from octet.program.ops import refused
-from octet.program.states import with_states
 from octet.program.steps import Expression, Method, Module, Nothing, Plan, Same, Step
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from octet.errors import InvalidModelError
-from octet.program import schema
 from octet.program.graph import STRIDED, Graph, Weight, dtype, number
+from octet.program.pt2 import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from octet.program.archive import Archive, Record
+    from octet.program.pt2.archive import Archive, Record
 
 MAX_OVERLAP = 8
 FREE_BYTES = 2**26

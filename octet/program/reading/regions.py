@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from octet.errors import InvalidModelError
-from octet.program import schema
-from octet.program.arguments import argument_value, node_of, one_key
 from octet.program.graph import Ref
+from octet.program.pt2 import schema
+from octet.program.reading.arguments import argument_value, node_of, one_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

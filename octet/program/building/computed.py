@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from octet.errors import InvalidModelError
-from octet.program.calls import FAILURES, function_of, module_of
+from octet.program.building.calls import FAILURES, function_of, module_of
 from octet.program.graph import DType, MemoryFormat, Ref, refs
 from octet.program.steps import Function, Method, Module
 
