@@ -42,8 +42,8 @@ def peak():
 """
 READERS = {
     "octet without torch": ("octet", "octet.load(path)", "None"),
-    "octet": ("octet, octet.program.build, torch.export", "octet.load(path)", "loaded.module()"),
-    "torch": ("octet, octet.program.build, torch.export", "torch.export.load(path)", "loaded.module()"),
+    "octet": ("octet, octet.program.building.build, torch.export", "octet.load(path)", "loaded.module()"),
+    "torch": ("octet, octet.program.building.build, torch.export", "torch.export.load(path)", "loaded.module()"),
 }
 
 
