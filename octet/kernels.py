@@ -140,6 +140,9 @@ DYNAMIC: dict[str, tuple[Restriction, ...]] = {
 
 TABLES: dict[Kernel, dict[str, tuple[Restriction, ...]]] = {"static": STATIC, "dynamic": DYNAMIC}
 
+WEIGHTED = frozenset({"Linear", *(f"Conv{kind}{dims}d" for kind in ("", "Transpose") for dims in (1, 2, 3))})
+"""Types that multiply by a weight: nearly all of a model's work."""
+
 FOLDS: dict[str, frozenset[str]] = {
     "BatchNorm1d": frozenset({"Conv1d", "ConvTranspose1d", "Linear"}),
     "BatchNorm2d": frozenset({"Conv2d", "ConvTranspose2d"}),

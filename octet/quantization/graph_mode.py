@@ -14,7 +14,7 @@ from torch.ao.quantization.fx.fuse import fuse as fuse_patterns
 from torch.ao.quantization.fx.prepare import prepare as insert_observers
 from torch.ao.quantization.quantize_fx import convert_fx
 
-from octet.kernels import STATIC
+from octet.kernels import STATIC, WEIGHTED
 from octet.quantization.exempt import exempt
 from octet.quantization.plan import call_unit
 from octet.state import kept
@@ -71,6 +71,7 @@ def prepare(
     observed: GraphModule = insert_observers(
         fused, mapping, training, scopes, example_inputs=inputs, backend_config=backend_config(recipe)
     )
+    _observe_inputs(observed, plan)
     with kept(observed):
         exempt(observed.eval(), inputs)
     _detach(observed, plan)
@@ -80,6 +81,25 @@ def prepare(
 def _fused(module: GraphModule, recipe: Recipe, *, training: bool) -> GraphModule:
     fused: GraphModule = fuse_patterns(module, training, backend_config=backend_config(recipe))
     return fused
+
+
+def _observe_inputs(observed: GraphModule, plan: Plan) -> None:
+    """Observes what static layers read where FX does not.
+
+    Behind a reshape of something that is not quantized, FX takes the observer away again, and leaves the layer that
+    reads the result in float (`maybe_make_input_output_share_observers`).
+    """
+    for node in list(observed.graph.nodes):
+        layer = plan.layers.get(str(node.target)) if node.op == "call_module" else None
+        if layer is None or layer.method not in {"static", "qat"} or layer.module_type.__name__ not in WEIGHTED:
+            continue
+        source, read_by_observer = node.args[0], any(is_observer(user, observed) for user in node.users)
+        if read_by_observer and not is_observer(source, observed):
+            name = f"{node.name}_input_observer"
+            observed.add_module(name, _called(node, observed).qconfig.activation())  # type: ignore[union-attr, operator]
+            with observed.graph.inserting_before(node):
+                node.replace_input_with(source, observed.graph.call_module(name, (source,)))
+    observed.recompile()
 
 
 def _detach(observed: GraphModule, plan: Plan) -> None:

@@ -48,6 +48,7 @@ def rewrite(module: fx.GraphModule, recipe: Recipe, shapes: Shapes) -> Rewritten
     own = fx.GraphModule(module, copy.deepcopy(module.graph))
     warnings = _hide_computed_weights(own.graph)
     _spell_out_alpha(own.graph)
+    _unpack_operands(own.graph)
     if recipe.engine == "onednn":
         _keep_apart_what_broadcasts(own.graph, shapes)
     sources = _unshare(own, recipe)
@@ -96,6 +97,13 @@ def _spell_out_alpha(graph: fx.Graph) -> None:
                 scaled = graph.call_function(torch.mul, (node.args[1], alpha))
             node.args = (node.args[0], scaled)
             node.kwargs = {}
+
+
+def _unpack_operands(graph: fx.Graph) -> None:
+    """Writes `einsum(equation, [x, y])` as `einsum(equation, x, y)`: FX takes what reads the former for float."""
+    for node in graph.nodes:
+        if node.target is torch.functional.einsum and len(node.args) > 1 and isinstance(node.args[1], (list, tuple)):
+            node.args = (node.args[0], *node.args[1])
 
 
 def _keep_apart_what_broadcasts(graph: fx.Graph, shapes: Shapes) -> None:

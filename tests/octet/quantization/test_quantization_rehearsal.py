@@ -174,6 +174,26 @@ def test_a_transposed_convolution_with_a_batch_norm_can_be_trained(method: str) 
     assert sqnr_of(model, result, recipe, inputs) > 20
 
 
+class Frames(nn.Module):
+    """Convolves the frames of a clip, taken apart by a reshape, and reads attention that an einsum puts together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 2, 2), nn.Linear(4, 4)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        x = self.conv(clips.reshape(-1, 3, 4, 4)).flatten(2)
+        return self.fc(torch.einsum("bik,bjk->bij", x, x).reshape(-1, 4))
+
+
+@pytest.mark.parametrize("method", ["static", "qat"])
+def test_a_layer_behind_a_reshape_of_floats_is_int8(method: str) -> None:
+    model, inputs, recipe = Frames().eval(), torch.randn(16, 2, 3, 4, 4), recipe_of(method)
+    result = quantized(model, recipe, inputs)
+    assert methods_of(result) == {"conv": "static", "fc": "static"}
+    assert sqnr_of(model, result, recipe, inputs) > 20
+
+
 def test_where_nothing_can_be_quantized_the_model_comes_back_in_float_and_says_so() -> None:
     model, inputs = nn.Sequential(nn.Linear(8, 8)).eval(), torch.randn(4, 8)
     model[0].tag = Unique()
