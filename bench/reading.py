@@ -4,8 +4,8 @@
 
 Three sizes of file: about 45 MB, 350 MB and 1 GB. Each reading is a fresh process; before the clock starts it has
 imported what it needs and read a tiny file, since torch imports much of itself at its first use. Both readers take
-turns, and every file is in the page cache. `load` checks the archive, the graph and each weight's bytes (Octet) or builds the
-exported program (torch); `module` makes it callable.
+turns, and every file is in the page cache. `load` checks the archive, the graph and each weight's bytes (Octet) or
+builds the exported program (torch); `module` makes it callable.
 
 Memory is the most that is resident at once (VmHWM, mapped pages of the file among them), less that of a process that
 has read the tiny file alone. Bounds: octet.load and octet.load with .module() take less time than torch's, octet.load
