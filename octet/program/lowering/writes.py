@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from octet.errors import InvalidModelError, UnsupportedOperatorError
 from octet.program import ops
-from octet.program.graph import DTYPES, Graph, Node, Ref, Value
+from octet.program.graph import DTYPES, Graph, Node, Ref, Value, refs
 from octet.program.ops.views import MAX_PIECES, VIEWS, Written
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class _Link:
         seen: The version of the parent that the view's value belongs to.
         call: The call that made it.
         index: Which of the results of that call it is.
-        pieces: All results of that call; they share no memory with each other.
+        pieces: All results of that call that are views of the same parent; they share no memory with each other.
         certain: Whether it surely shares memory with the parent.
     """
 
@@ -119,7 +119,7 @@ class _Functionalization:
         call = replace(node, args={name: self.now(value) for name, value in node.args.items()})
         if not ops.in_place(node.target):
             self.nodes.append(call)
-            self._note_views(node)
+            self._note_views(node, call)
             return
         if not node.positional or len(node.results) != 1:
             raise InvalidModelError(f"{node} does not say what it overwrites.")
@@ -127,7 +127,7 @@ class _Functionalization:
         call = replace(call, target=ops.functional(node.target))
         if ops.canonical(node.target) in VIEWS:  # squeeze_, transpose_: the same memory in another form
             self.nodes.append(call)
-            self._note_views(replace(node, target=call.target))
+            self._note_views(replace(node, target=call.target), call)
             self._tensors[source] = self._tensors[result]
             return
         self._append_in_dtype(call)
@@ -137,20 +137,22 @@ class _Functionalization:
     def _tensor(self, name: str) -> _Tensor:
         return self._tensors.setdefault(name, _Tensor(name, name))
 
-    def _note_views(self, node: Node) -> None:
-        """Notes what the results of a call share memory with."""
+    def _note_views(self, node: Node, call: Node) -> None:
+        """Notes what the results of a call share memory with, and how to repeat it: with the values of this moment."""
         view = VIEWS.get(ops.canonical(node.target))
-        source = node.args.get(node.positional[0]) if node.positional else None
-        shares = view.shares(node, self._graph) if view and isinstance(source, Ref) else False
-        if shares is False or not isinstance(source, Ref):
+        viewed = node.args.get(view.of or node.positional[0]) if view and node.positional else None
+        sources = list(refs(viewed if isinstance(viewed, list) else [viewed] * len(node.results)))
+        shares = view.shares(node, self._graph) if view and sources else False
+        if shares is False:
             return
-        parent = self._tensor(source.name)
-        root, depth = (parent.link.root, parent.link.depth + 1) if parent.link else (parent, 1)
-        if depth > MAX_DEPTH:
-            raise _unsupported(node, f"is a view of more than {MAX_DEPTH} views")
         pieces = [_Tensor(result, result) for result in node.results]
-        for index, piece in enumerate(pieces):
-            piece.link = _Link(parent, root, depth, parent.version, node, index, pieces, shares is True)
+        for index, (piece, source) in enumerate(zip(pieces, sources, strict=False)):
+            parent = self._tensor(source.name)
+            root, depth = (parent.link.root, parent.link.depth + 1) if parent.link else (parent, 1)
+            if depth > MAX_DEPTH:
+                raise _unsupported(node, f"is a view of more than {MAX_DEPTH} views")
+            siblings = [piece] if isinstance(viewed, list) else pieces
+            piece.link = _Link(parent, root, depth, parent.version, call, index, siblings, shares is True)
         self._tensors.update(zip(node.results, pieces, strict=True))
 
     def _read(self, tensor: _Tensor) -> str:
@@ -168,10 +170,9 @@ class _Functionalization:
             return
         if not link.certain:
             raise _unsupported(link.call, "may or may not share memory with a tensor that is overwritten later")
-        base = Ref(self._read(link.parent))
-        args = {name: self.now(value) for name, value in link.call.args.items()}
+        base: dict[str, Value] = {link.call.positional[0]: Ref(self._read(link.parent))}
         names = tuple(self._fresh(result) for result in link.call.results)
-        call = replace(link.call, args={**args, link.call.positional[0]: base}, results=names)
+        call = replace(link.call, args={**link.call.args, **base}, results=names)
         self._append(call, like=link.call.results)
         for piece, name in zip(link.pieces, names, strict=True):
             if piece.link and piece.link.seen != link.parent.version:
@@ -185,7 +186,8 @@ class _Functionalization:
         tensor.version += 1
         while link := tensor.link:
             parent = link.parent
-            undone = None if parent.lost or not link.certain else self._undo(tensor, link, write)
+            known = link.certain and not parent.lost and not tensor.lost
+            undone = self._undo(tensor, link, write) if known else None
             current = [piece.link for piece in link.pieces if piece.link and piece.link.seen == parent.version]
             parent.version += 1
             if undone is None:

@@ -24,7 +24,8 @@ def take_along(node: Node, graph: Graph) -> Expression:
 
 def fill_diagonal(node: Node, _: Graph) -> Expression:
     """`fill_diagonal_(self, fill_value, wrap=False)`."""
-    values = (node.ref("self"), node.required("fill_value"), node.args.get("wrap", False))
+    fill = node.required("fill_value")
+    values = (node.ref("self"), float(fill) if isinstance(fill, int) else fill, node.args.get("wrap", False))
     return Function("octet.program.leaves.fill_diagonal", values)
 
 

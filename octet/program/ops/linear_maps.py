@@ -61,7 +61,7 @@ def tensordot(node: Node, graph: Graph) -> Expression:
     if weight is not None:
         rank, size = graph.rank(source), len(weight.shape)
         summed, columns = _positions(node.required("dims_self"), rank), _positions(node.required("dims_other"), size)
-        if summed and summed == list(range(rank - len(summed), rank)):
+        if summed and summed == list(range(rank - len(summed), rank)) and _meet(graph, source, weight.shape, columns):
             rows = [dim for dim in range(size) if dim not in columns]
             layer = _layer(graph, source, node.required("other"), columns=columns, rows=rows)
     return layer or operator("tensordot")(node, graph)
@@ -83,7 +83,17 @@ def _contraction(graph: Graph, source: tuple[str, Value], weight: tuple[str, Val
     letters = [*batch, *columns, *rows]
     if not fits or len(set(letters)) < len(letters) or sorted(dims) != sorted(columns + rows):
         return None
-    return _layer(graph, source[1], weight[1], columns=[*map(dims.index, columns)], rows=[*map(dims.index, rows)])
+    places = [*map(dims.index, columns)]
+    owner = graph.weight(weight[1])
+    if not isinstance(source[1], Ref) or owner is None or not _meet(graph, source[1], owner.shape, places):
+        return None
+    return _layer(graph, source[1], weight[1], columns=places, rows=[*map(dims.index, rows)])
+
+
+def _meet(graph: Graph, source: Ref, sizes: Sequence[int], columns: Sequence[int]) -> bool:
+    """Whether the last sizes of `source` are those of the columns: einsum and tensordot also take 1 for any."""
+    last = graph.meta(source).sizes[-len(columns) :] if columns else ()
+    return all(found.as_int in {sizes[column], None} for found, column in zip(last, columns, strict=False))
 
 
 def _layer(

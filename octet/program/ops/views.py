@@ -50,11 +50,14 @@ class View:
         undo: The call that makes, of the base and the written view, the base as it then is; None if there is none.
         shares: Whether a call's result shares memory with its argument; None if the file does not tell.
         parted: Whether undoing it needs all pieces.
+        of: The argument that the result shares memory with; "" is the first. Where it is a list, each result does so
+            with an item of its own.
     """
 
     undo: Callable[[Node, Written], Call | None]
     shares: Callable[[Node, Graph], bool | None] = lambda _, __: True
     parted: bool = False
+    of: str = ""
 
 
 def _whole(_: Node, written: Written) -> Call:
@@ -152,6 +155,16 @@ def _same_dtype(node: Node, graph: Graph) -> bool:
     return node.args.get("copy") is not True and source.dtype == graph.meta(Ref(node.results[0])).dtype
 
 
+def _perhaps(_: Node, __: Graph) -> None:
+    return None
+
+
+def _of_one(node: Node, _: Graph) -> bool | None:
+    """An einsum of one tensor may do no more than reorder its dimensions."""
+    tensors = node.args.get("tensors")
+    return None if isinstance(tensors, list) and len(tensors) == 1 else False
+
+
 def _in_eval(node: Node, _: Graph) -> bool:
     return node.args.get("train") is False or node.args.get("p") == 0
 
@@ -204,7 +217,7 @@ def _views(names: str, view: View) -> dict[str, View]:
 
 VIEWS: dict[str, View] = {
     # the same tensor, where there is nothing to do
-    **_views("alias detach lift_fresh", View(_whole)),
+    **_views("alias detach lift_fresh positive", View(_whole)),
     **_views("contiguous", View(_whole, _contiguous)),
     **_views("to.device to.dtype to.dtype_layout to.other type_as", View(_whole, _same_dtype)),
     **_views("dropout feature_dropout alpha_dropout feature_alpha_dropout", View(_whole, _in_eval)),
@@ -231,5 +244,9 @@ VIEWS: dict[str, View] = {
     # one place of memory at several places of the result, or places that are not to be told
     **_views("expand expand_as broadcast_to unfold as_strided real imag view.dtype", View(_never)),
     **_views("hsplit.int hsplit.array vsplit.int vsplit.array dsplit.int dsplit.array narrow.Tensor", View(_never)),
-    **_views("conj resolve_conj resolve_neg diag", View(_never, lambda _, __: None)),
+    **_views("_conj conj resolve_conj resolve_neg diag sum_to_size", View(_never, _perhaps)),
+    # several tensors, each for itself
+    **_views("broadcast_tensors meshgrid meshgrid.indexing", View(_never, _perhaps)),
+    **_views("atleast_1d.Sequence atleast_2d.Sequence atleast_3d.Sequence", View(_never, _perhaps)),
+    **_views("einsum", View(_never, _of_one, of="tensors")),
 }

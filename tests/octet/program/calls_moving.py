@@ -132,6 +132,7 @@ CALLS = {
         torch.as_strided_scatter(x, x[0, 0, 0, :2], (2,), (1,)),
         aten.copy(x, row(x)) + aten.fill(x, 1.0) + aten.fill(x, torch.tensor(1.0)) + aten.zero(x),
         x[0, 0].clone().fill_diagonal_(3.0),
+        x[0, 0].clone().fill_diagonal_(3),
     ),
     "new tensors": lambda x: (
         torch.zeros(batch(x), 3),

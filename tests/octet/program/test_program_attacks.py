@@ -104,6 +104,18 @@ def nested_regions(document: Document) -> None:
     graph["nodes"][0]["inputs"][0]["arg"]["as_tensor"]["name"] = "x"
 
 
+def views_by_views(document: Document) -> None:
+    """Views of one value, each in the form of the one before; the value is overwritten, then the last is read."""
+    chain(5_000, lambda number: f"torch.ops.aten.{'relu_' if number == 4_998 else 'view_as'}.default")(document)
+    *views, write, last = document["graph_module"]["graph"]["nodes"]
+    for view in views[1:]:
+        view["inputs"].append({"name": "other", "arg": view["inputs"][0]["arg"], "kind": 1})
+        view["inputs"][0] = {"name": "self", "arg": {"as_tensor": {"name": "value_0"}}, "kind": 1}
+    views[0]["target"] = last["target"] = "torch.ops.aten.neg.default"
+    write["inputs"][0]["arg"] = {"as_tensor": {"name": "value_0"}}
+    last["inputs"][0]["arg"] = {"as_tensor": {"name": "value_4997"}}
+
+
 def many_paths(document: Document) -> None:
     path = ".".join(["a" * 8] * 32)
     document["graph_module"]["module_call_graph"] += [{"fqn": f"m{number}.{path}"[:290]} for number in range(49_000)]
@@ -117,6 +129,7 @@ COSTLY: dict[str, tuple[Callable[[Document], None], str]] = {
         chain(15_000, lambda number: f"torch.ops.aten.{'alias' if number < 7_000 else 'relu_'}.default"),
         "unsupported_operator",
     ),
+    "views in the form of views": (views_by_views, "read"),
     "a container for each call": (
         chain(8_000, lambda _: "torch.ops.aten.relu.default", nn_module_stack="a,c{}.act,torch.nn.ReLU"),
         "read",

@@ -229,6 +229,8 @@ OTHERS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "a bias for each row": lambda own, x: torch.addmm(x[:, 0, :6], x[:, 1], own.matrix),
     "a sum over two": lambda own, x: torch.einsum("bld,dk->bk", x, own.matrix),
     "a diagonal": lambda own, x: torch.einsum("bld,dd->bld", x, own.square),
+    "one value for all": lambda own, x: torch.einsum("bld,dk->blk", x[..., :1], own.matrix),
+    "one value for all of a tensordot": lambda own, x: torch.tensordot(x[..., :1], own.matrix, dims=([-1], [0])),
     "a sum over the first": lambda own, x: torch.einsum("bld,lk->bdk", x, own.matrix[:5]),
     "a product for each head": lambda own, x: torch.einsum("bhk,ohk->bho", x.unflatten(-1, (2, 4))[:, 0], own.heads),
     "a matrix of the input": lambda _, x: x @ x.transpose(1, 2),

@@ -130,6 +130,16 @@ def another_form_of_itself(x: Tensor) -> object:
     return turned
 
 
+def another_form_of_a_view(x: Tensor) -> object:
+    flat, again = x.view(-1), x.reshape(-1)
+    again.unsqueeze_(0)
+    flat[0] *= 3
+    turned = x.movedim(1, 0)
+    x.transpose_(1, 2)
+    x.neg_()
+    return x, flat, again, turned
+
+
 def dtypes(x: Tensor) -> object:
     x.add_(x.double())
     x.gt_(x * 0.5)
@@ -165,8 +175,8 @@ def crossed(x: Tensor) -> object:
 
 WRITES = (
     select, slices, mask, another_order, another_shape, pieces, diagonal_and_narrow, the_same_tensor, a_copy,
-    a_view_that_cannot_be_written, complex_parts, steps_of_time, attention_mask, another_form_of_itself, dtypes, places,
-    crossed,
+    a_view_that_cannot_be_written, complex_parts, steps_of_time, attention_mask, another_form_of_itself,
+    another_form_of_a_view, dtypes, places, crossed,
 )  # fmt: skip
 
 
@@ -220,6 +230,21 @@ def test_a_write_that_cannot_be_undone_is_refused_with_its_line(tmp_path: Path) 
     with pytest.raises(OctetError, match=r"overwrites part of a tensor that is read later") as refused:
         _load(Windows(), tmp_path)
     assert "y.unfold(2, 2, 2).add_(1)" in str(refused.value)
+
+
+REFUSED: dict[str, Callable[[Tensor], object]] = {
+    "a view that is expanded": lambda x: (x, x[None].expand(2, -1, -1, -1, -1).masked_fill_(x > 0, 0.0)),
+    "what a grid is made of": lambda x: (torch.meshgrid(x[0, 0, 0], x[0, 0, 1], indexing="ij"), x.neg_()),
+    "what is broadcast": lambda x: (torch.broadcast_tensors(x, x[:1]), x.neg_()),
+    "what einsum merely turns": lambda x: (torch.einsum("bchw->bhwc", x), x.neg_()),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Use of masked_fill_ on expanded tensors")
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_may_share_memory_is_refused_rather_than_guessed(what: str, tmp_path: Path) -> None:
+    with pytest.raises(OctetError, match=r"overwrit.* later"):
+        _load(Writing(REFUSED[what]), tmp_path)
 
 
 def test_what_nobody_reads_after_such_a_write_does_not_matter(tmp_path: Path) -> None:
