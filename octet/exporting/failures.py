@@ -93,7 +93,8 @@ WAYS_OUT = (
 NOT_ITS_INPUTS = "Call the model with them before exporting it; they are what its forward takes, in its order."
 FIXED_SIZE = (
     "Look for shapes written as numbers, such as x.view(8, -1) instead of x.view(x.size(0), -1), for tensors made of "
-    "a fixed size, and for int(), len() and loops over that axis."
+    "a fixed size, and for int(), len() and loops over that axis. An nn.RNN, nn.LSTM or nn.GRU always fixes the length "
+    "of its sequences: export it with the longest one, and pad."
 )
 
 

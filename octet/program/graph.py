@@ -122,7 +122,7 @@ class Node:
             return module
         (_, file, rest, *_), code = own[-1]
         number = rest.removeprefix(", line ").split(",")[0]
-        return f"{module}, {file[-MAX_SHOWN:]}:{number[:MAX_SHOWN]}: {code[:MAX_SHOWN]}"
+        return ": ".join(filter(None, (f"{module}, {file[-MAX_SHOWN:]}:{number[:MAX_SHOWN]}", code[:MAX_SHOWN])))
 
     def __str__(self) -> str:
         """The call as errors name it."""

@@ -135,7 +135,10 @@ class Archive:
                 crc = zlib.crc32(piece, crc)
                 offset += len(piece)
                 if offset == end and crc != record.crc:
-                    raise InvalidArchiveError(f"The record {record.name!r} is damaged: its checksum does not match.")
+                    raise InvalidArchiveError(
+                        f"The record {record.name!r} is damaged: its checksum does not match.",
+                        hint="Upload or copy it again.",
+                    )
                 yield piece
 
 
