@@ -19,6 +19,8 @@ _NOTICES: tuple[tuple[str, type[Warning]], ...] = (
     (r"To copy construct from a tensor, it is recommended to use sourceTensor", UserWarning),
     # True of qnnpack, and what the engine table says of it.
     (r"Currently, qnnpack incorrectly ignores reduce_range", UserWarning),
+    # True, and the float kernel that it takes instead is as good.
+    (r"LSTM with projections is not supported with oneDNN", UserWarning),
     # The int8 addition of a smaller tensor and a larger one; the sum is right.
     (r"An output with one or more elements was resized", UserWarning),
     # FX graph mode leaves an operation in float; the report says so for each layer.
