@@ -33,7 +33,7 @@ import octet
 
 SEEDS = (
     "resnet", "mobilenet_v3", "densenet", "inception", "encoder", "attention", "multi_head", "recurrent", "stateful",
-    "mlp", "volume", "unet", "shared",
+    "mlp", "volume", "unet", "shared", "regions",
 )  # fmt: skip
 CHILD = Path(__file__).with_name("fuzz_child.py")
 STALLED_SECONDS = 120  # without a word and without using its CPU time up: a deadlock

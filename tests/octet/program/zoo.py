@@ -321,6 +321,23 @@ class Shared(nn.Module):
         return self.decoder(x)
 
 
+class Regions(nn.Module):
+    """Parts without gradient and without autocast, one in the other, and a write to a part of a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = torch.tanh(self.a(x))
+            with torch.autocast("cpu", enabled=False):
+                x = self.b(x) * x.sigmoid()
+        x = x.clone()
+        x[:, :2].mul_(2.0)
+        return self.head(F.relu(x))
+
+
 def live(model: nn.Module) -> nn.Module:
     """The model with statistics as of a trained one: with the initial ones batch norm does nothing."""
     for name, buffer in model.named_buffers():
@@ -357,4 +374,5 @@ ZOO = {
     "volume": (Volume, lambda: (torch.randn(1, 1, 4, 8, 8),)),
     "unet": (UNet, lambda: (image(),)),
     "shared": (Shared, lambda: (ids(),)),
+    "regions": (Regions, lambda: (torch.randn(1, 6),)),
 }
