@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch.nn import functional
@@ -16,7 +16,7 @@ from octet.state import kept
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from octet.data.samples import Samples
 
@@ -79,7 +79,7 @@ class Comparison:
         return Accuracy(metric=self.metric, fp32=fp32, int8=int8, drop=drop, samples=self.samples)
 
 
-def compare(fp32: Any, int8: Any, samples: Samples, on_step: Callable[[int, int], None]) -> Comparison:
+def compare(fp32: nn.Module, int8: nn.Module, samples: Samples, on_step: Callable[[int, int], None]) -> Comparison:
     """Runs all of `samples` through both models; `on_step` gets (done, all) samples."""
     comparison = Comparison()
     size = max(1, min(LARGEST_BATCH, BATCH_BYTES // samples.sample_bytes))

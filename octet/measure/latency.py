@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -17,11 +17,8 @@ from octet.state import kept
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
+    from torch import Tensor, nn
     from torch.fx import GraphModule
-
-Model = Any
-"""What can be timed: an eager or a scripted module."""
 
 LEAST_ROUNDS = 10  # fewer have no tenth percentile
 MOST_ROUNDS = 5000
@@ -35,7 +32,7 @@ TRIAL_SECONDS = 0.5
 class Baseline:
     """fp32 in the best form that torch offers without quantization."""
 
-    model: Model
+    model: nn.Module
     form: str
 
 
@@ -95,7 +92,7 @@ def _forms(module: GraphModule, scripted: torch.jit.ScriptModule, inputs: tuple[
 
 def measure_latency(
     baseline: Baseline,
-    int8: Model,
+    int8: nn.Module,
     inputs: tuple[Tensor, ...],
     *,
     thread_count: int,
@@ -129,7 +126,9 @@ def measure_latency(
     )
 
 
-def _rounds(models: tuple[Model, Model], inputs: tuple[Tensor, ...], seconds: float) -> Iterator[tuple[float, float]]:
+def _rounds(
+    models: tuple[nn.Module, nn.Module], inputs: tuple[Tensor, ...], seconds: float
+) -> Iterator[tuple[float, float]]:
     end = time.perf_counter() + seconds
     for number in range(MOST_ROUNDS):
         if number >= LEAST_ROUNDS and time.perf_counter() > end:
@@ -141,13 +140,13 @@ def _rounds(models: tuple[Model, Model], inputs: tuple[Tensor, ...], seconds: fl
             yield _timed(models[0], inputs), _timed(models[1], inputs)
 
 
-def _timed(model: Model, inputs: tuple[Tensor, ...]) -> float:
+def _timed(model: nn.Module, inputs: tuple[Tensor, ...]) -> float:
     start = time.perf_counter()
     model(*inputs)
     return time.perf_counter() - start
 
 
-def _call(model: Model, inputs: tuple[Tensor, ...], times: int) -> None:
+def _call(model: nn.Module, inputs: tuple[Tensor, ...], times: int) -> None:
     for _ in range(times):
         model(*inputs)
 

@@ -16,26 +16,26 @@ from octet.measure.latency import Baseline, threads
 from octet.measure.lock import measuring_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from multiprocessing.synchronize import Event
 
     from octet.report import Latency
 
 
-class Counting:
+class Counting(nn.Module):
     """Takes a given time, and remembers when it was called."""
 
     def __init__(self, name: str, seconds: float, log: list[str]) -> None:
+        super().__init__()
         self.name, self.seconds, self.log = name, seconds, log
 
-    def __call__(self, _: Tensor) -> None:
+    def forward(self, _: Tensor) -> None:
         self.log.append(self.name)
         end = time.perf_counter() + self.seconds
         while time.perf_counter() < end:
             pass
 
 
-def timed(fp32: Callable[..., object], int8: Callable[..., object], seconds: float = 0.0) -> Latency:
+def timed(fp32: nn.Module, int8: nn.Module, seconds: float = 0.0) -> Latency:
     return measure_latency(
         Baseline(fp32, "eager"), int8, (torch.zeros(3, 2),), thread_count=1, seconds=seconds, representative=True
     )
