@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from store.settings import Settings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def single_thread() -> None:
+    """The models here are too small for two threads: one that waits for work spins, which takes the time of a core."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def service(settings: Settings, database: Database) -> Iterator[LiveService]:
     from live_service import LiveService  # noqa: PLC0415 - tests of the library do without the app
