@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from octet.errors import InvalidModelError
+from octet.program.building.budget import Budget
 from octet.program.building.calls import FAILURES, function_of, module_of
 from octet.program.graph import DType, MemoryFormat, Ref, refs
 from octet.program.steps import Function, Method, Module
@@ -20,26 +21,24 @@ if TYPE_CHECKING:
     from octet.program.graph import Value
     from octet.program.steps import Plan, Step
 
-FREE_BYTES = 2**26
-HELD = 4
-"""How many times the bytes of all weights may be held at once, beside `FREE_BYTES`."""
-
 
 def compute_weights(plan: Plan, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The plan's computed weights, by value name; parameters as `nn.Parameter`.
 
-    They are computed on meta tensors first, which takes no memory whatever the file asks for. What is a view of a
-    weight stays one, and what turns out to be a weight itself is that weight: tied weights stay tied.
+    They are computed on meta tensors first, which takes neither memory nor time whatever the file asks for. What is a
+    view of a weight stays one, and what turns out to be a weight itself is that weight: tied weights stay tied.
 
     Raises:
-        InvalidModelError: If one cannot be computed, takes far more memory than the weights it is made of, or is not
-            what the file says.
+        InvalidModelError: If one cannot be computed, takes far more memory or time than the weights it is made of
+            warrant, or is not what the file says.
     """
-    limit = FREE_BYTES + HELD * sum(weight.nbytes for weight in weights.values())
+    budget = Budget(weights.values())
     if plan.constants:
-        _Run(plan, {name: weight.detach().to("meta") for name, weight in weights.items()}, limit).values()
+        shapes = {name: weight.detach().to("meta") for name, weight in weights.items()}
+        with budget:
+            _Run(plan, shapes, budget.most_bytes).values()
     with torch.no_grad():
-        values = _Run(plan, weights, limit).values()
+        values = _Run(plan, weights, budget.most_bytes).values()
     known = {_identity(weight): weight for weight in weights.values()}
     return {name: known.setdefault(_identity(value), value) for name, value in _owned(plan, values).items()}
 

@@ -25,10 +25,11 @@ MAX_ADDED = 20_000
 
 # Arguments whose dtype has no part in that of the result.
 _NO_OPERAND = frozenset({"index", "indices", "mask", "src", "source", "value", "values"})
-_TESTS = frozenset(
+# What gives another dtype than it takes, except in place.
+_CONVERTING = frozenset(
     {
-        "eq", "ne", "lt", "le", "gt", "ge", "greater", "greater_equal", "less", "less_equal", "not_equal",
-        "logical_and", "logical_or", "logical_xor", "logical_not",
+        "cumsum", "cumprod", "eq", "ne", "lt", "le", "gt", "ge", "greater", "greater_equal", "less", "less_equal",
+        "not_equal", "logical_and", "logical_or", "logical_xor", "logical_not",
     }
 )  # fmt: skip
 
@@ -219,7 +220,7 @@ class _Functionalization:
         kind = self._dtype(result)
         operands = (value for name, value in call.args.items() if name != place and name not in _NO_OPERAND)
         others = {self._dtype(value.name) for value in operands if isinstance(value, Ref)}
-        if ops.canonical(call.target).split(".")[1] in _TESTS or others - {kind, None}:
+        if ops.canonical(call.target).split(".")[1] in _CONVERTING or others - {kind, None}:
             made = self._fresh(result)
             self._append(replace(call, results=(made,)), like=(result,))
             kept: dict[str, Value] = {"self": Ref(made), "other": call.ref(place)}

@@ -393,3 +393,76 @@ def test_a_link_in_the_archive_is_bytes_like_all_else(small: Path, tmp_path: Pat
     program = octet.load(path)
     program.module()
     assert program.spec == octet.load(small).spec
+
+
+# What a graph asks for when it is built, where it makes weights of weights.
+
+
+def _weights_made(*calls: Document, result: str) -> Callable[[Document], None]:
+    """The bias of the layer becomes the sum of what these calls make of the layer's weight, `p_layer_weight`."""
+
+    def change(document: Document) -> None:
+        graph = document["graph_module"]["graph"]
+        total, spread = _call("torch.ops.aten.sum.default", result, "total"), _call("", "total", "spread")
+        spread["target"] = "torch.ops.aten.expand.default"
+        spread["inputs"].append({"name": "size", "arg": {"as_ints": [4]}, "kind": 1})
+        layer = next(node for node in graph["nodes"] if "linear" in node["target"])
+        next(a for a in layer["inputs"] if a["name"] == "bias")["arg"] = {"as_tensor": {"name": "spread"}}
+        graph["nodes"] = [*calls, total, spread, *graph["nodes"]]
+        bias, values = graph["tensor_values"]["p_layer_bias"], graph["tensor_values"]
+        values.update({call["outputs"][0]["as_tensor"]["name"]: values["p_layer_weight"] for call in calls})
+        values.update(total={**bias, "sizes": [], "strides": []}, spread=bias)
+
+    return change
+
+
+def _made(target: str, source: str, result: str, *arguments: tuple[str, Document]) -> Document:
+    call = _call(f"torch.ops.aten.{target}", source, result)
+    call["inputs"] += [{"name": name, "arg": argument, "kind": 1} for name, argument in arguments]
+    return call
+
+
+def _column_by_row(target: str) -> Callable[[Document], None]:
+    """An operation of one column of a million elements with one row: a million times a million values in between."""
+    million = {"as_ints": [10**6]}
+    line = _made("new_zeros.default", "p_layer_weight", "line", ("size", million))
+    column = _made("view.default", "line", "column", ("size", {"as_ints": [-1, 1]}))
+    return _weights_made(
+        line, column, _made(target, "column", "made", ("other", {"as_tensor": {"name": "line"}})), result="made"
+    )
+
+
+_BIG = ("size", {"as_ints": [2000, 2000]})
+WASTEFUL: dict[str, Callable[[Document], None]] = {
+    "a distance between all and all": _column_by_row("dist.default"),
+    "a loss over all and all": _column_by_row("mse_loss.default"),
+    "a product of many matrices": _weights_made(
+        _made("new_zeros.default", "p_layer_weight", "matrix_0", _BIG),
+        *(
+            _made("mm.default", f"matrix_{n}", f"matrix_{n + 1}", ("mat2", {"as_tensor": {"name": f"matrix_{n}"}}))
+            for n in range(1000)
+        ),
+        result="matrix_1000",
+    ),
+    "a decomposition": _weights_made(
+        _made("new_zeros.default", "p_layer_weight", "matrix", _BIG),
+        _made("linalg_svdvals.default", "matrix", "made"),
+        result="made",
+    ),
+    "a gamma function of many variables": _weights_made(
+        _made("mvlgamma.default", "p_layer_weight", "made", ("p", {"as_int": 10**9})), result="made"
+    ),
+    "pieces without end": _weights_made(
+        _made("tensor_split.sections", "p_layer_weight", "made", ("sections", {"as_int": 10**7})), result="made"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WASTEFUL)
+def test_weights_that_would_take_far_too_much_to_make_are_refused_before_they_are_made(
+    what: str, small: Path, tmp_path: Path
+) -> None:
+    path = changed(small, tmp_path / "wasteful.pt2", MODEL, WASTEFUL[what])
+    program = octet.load(path)
+    with pytest.raises(InvalidModelError, match=r"computes weights (that take far more memory|in far more steps)"):
+        program.module()
