@@ -48,10 +48,11 @@ class Model(_Message):
     outputs: list[TensorSpec]
     parameters: int
     torch_version: str = Field(description="The torch that exported it.")
+    notes: list[str] = Field([], description="What became of it as it was read, such as a change of precision.")
 
 
 class ModelLayers(_Message):
-    """The layers of a model, under the paths its author gave them: what recipes' layer rules match."""
+    """The layers of a model, under the paths its author gave them (what recipes' rules match), and their outlook."""
 
     data: list[Layer]
 

@@ -62,7 +62,10 @@ def get_model(model_id: UUID, session: Transaction) -> wire.Model:
 
 @router.get("/{model_id}/layers", summary="List a model's layers", responses=_NOT_FOUND)
 def list_layers(model_id: UUID, session: Transaction) -> wire.ModelLayers:
-    """The modules it is made of, under the paths its author gave them: what a recipe's layer rules match."""
+    """The modules it is made of, under the paths its author gave them, which a recipe's layer rules match.
+
+    `outlook` says what will become of each, by method and engine, and why it stays in float where it does.
+    """
     spec = ProgramSpec.model_validate(stored.get(session, "model", model_id).spec)
     return wire.ModelLayers(data=list(spec.layers))
 

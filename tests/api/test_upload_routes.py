@@ -7,10 +7,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from asking import connection, left_behind, problem, spooling, until, upload_head
 from serving import serve_in_a_process
 from sqlalchemy import func, select
 
+import octet
 from store.tables import Blob
 
 if TYPE_CHECKING:
@@ -37,6 +39,14 @@ def test_a_model_is_stored_and_described(api: httpx.Client, model_file: bytes) -
     assert api.get(answer.headers["location"].removeprefix("/v1/")).json() == model
     layers = api.get(f"models/{model['id']}/layers").json()["data"]
     assert [layer["type"] for layer in layers] == ["Linear", "ReLU", "Linear"]
+    assert {each["runs"] for each in layers[0]["outlook"]} == {"dynamic", "static", "qat"}
+
+
+def test_what_became_of_a_model_as_it_was_read_is_told(api: httpx.Client, tmp_path: Path) -> None:
+    path = octet.export(torch.nn.Linear(4, 2).half(), torch.randn(2, 4).half(), tmp_path / "half.pt2")
+    [note] = api.post("models", content=path.read_bytes()).json()["notes"]
+    assert "float16" in note
+    assert "brought to float32" in note
 
 
 def test_the_same_bytes_are_the_same_model(api: httpx.Client, model: str, model_file: bytes) -> None:
