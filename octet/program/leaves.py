@@ -184,6 +184,8 @@ def square_root(value: float) -> float:
 
 def power(base: int, exponent: int) -> int:
     """`operator.pow` of integers, which TorchScript makes a float."""
+    if exponent > 128:  # noqa: PLR2004 - lowering/numbers.py counts on it; TorchScript knows no names for numbers
+        raise ValueError("a size to the power of more than 128")
     return int(base**exponent)
 
 

@@ -10,6 +10,7 @@ from octet.program import ops
 from octet.program.graph import Graph, Node, Ref, Value, enumerated, refs
 from octet.program.lowering.computed import Computed
 from octet.program.lowering.names import name_modules
+from octet.program.lowering.numbers import Numbers
 from octet.program.lowering.states import with_states
 from octet.program.lowering.writes import without_writes
 from octet.program.ops import refused
@@ -57,10 +58,12 @@ class _Lowering:
         self._graph = graph
         self._values: dict[str, Value] = dict(graph.constants)
         self._computed = Computed(graph)
+        self._numbers = Numbers()
 
     def add(self, node: Node) -> None:
         """Appends the step of a node, if it takes one."""
         resolved = replace(node, args={name: self.resolve(value) for name, value in node.args.items()})
+        self._numbers.note(resolved)
         expression = _rebuild(resolved, self._graph)
         if isinstance(expression, Same):
             self._values.update(dict.fromkeys(node.results, expression.value))

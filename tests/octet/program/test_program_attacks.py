@@ -170,6 +170,12 @@ def test_json_that_unfolds_is_refused_in_bounded_time_and_memory(what: str, smal
     assert read_with_limits(path) == "invalid_model"
 
 
+def _made(target: str, source: str, result: str, *arguments: tuple[str, Document]) -> Document:
+    call = _call(f"torch.ops.aten.{target}", source, result)
+    call["inputs"] += [{"name": name, "arg": argument, "kind": 1} for name, argument in arguments]
+    return call
+
+
 # What a graph asks for when it runs.
 
 
@@ -222,6 +228,57 @@ def test_a_call_that_cannot_be_done_gives_one_of_our_errors(what: str, small: Pa
     path = changed(small, tmp_path / "impossible.pt2", MODEL, IMPOSSIBLE[what])
     with pytest.raises(OctetError):
         try_out(octet.load(path).module(), (torch.randn(2, 4),))
+
+
+def _numbers(*calls: tuple[str, Document, Document]) -> Callable[[Document], None]:
+    """The ReLU gets calls of two numbers before it; of each the next one may name the result: `number_0`, …."""
+
+    def change(document: Document) -> None:
+        size = _made("sym_size.int", "x", "size", ("dim", {"as_int": 0}))
+        size["outputs"] = [{"as_sym_int": {"as_name": "size"}}]
+        graph = document["graph_module"]["graph"]
+        made = [
+            {
+                "target": target,
+                "inputs": [{"name": "a", "arg": one, "kind": 1}, {"name": "b", "arg": other, "kind": 1}],
+                "outputs": [{"as_sym_int": {"as_name": f"number_{position}"}}],
+                "metadata": {},
+            }
+            for position, (target, one, other) in enumerate(calls)
+        ]
+        graph["nodes"] = [size, *made, *graph["nodes"]]
+
+    return change
+
+
+def _number(name: str) -> Document:
+    return {"as_sym_int": {"as_name": name}}
+
+
+ENDLESS: dict[str, Callable[[Document], None]] = {
+    "a power of numbers": _numbers(("_operator.pow", {"as_int": 10}, {"as_int": 10**12})),
+    "a power of a size": _numbers(("_operator.pow", _number("size"), {"as_int": 10**12})),
+    "a power of powers": _numbers(
+        *[("_operator.pow", _number("size"), _number("size"))] * 2,
+        ("_operator.pow", _number("number_0"), _number("number_1")),
+    ),
+    "a shift": _numbers(("_operator.lshift", _number("size"), {"as_int": 10**12})),
+    "a shift by a size": _numbers(("_operator.lshift", {"as_int": 1}, _number("size"))),
+    "squares of squares": _numbers(
+        ("_operator.add", _number("size"), {"as_int": 9}),
+        *[("_operator.mul", _number(f"number_{position}"), _number(f"number_{position}")) for position in range(40)],
+    ),
+    "a text many times": _numbers(("_operator.mul", {"as_string": "text"}, {"as_int": 10**12})),
+    "a list many times": _numbers(("_operator.mul", {"as_ints": [1]}, {"as_int": 10**12})),
+    "a text of any width": _numbers(("_operator.mod", {"as_string": "%999999999999d"}, {"as_int": 1})),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_a_number_without_end_is_refused(what: str, small: Path, tmp_path: Path) -> None:
+    path = changed(small, tmp_path / "endless.pt2", MODEL, ENDLESS[what])
+    with pytest.raises(InvalidModelError, match=r"may have more than 10000 bits|something else than numbers"):
+        octet.load(path)
 
 
 # Names.
@@ -414,12 +471,6 @@ def _weights_made(*calls: Document, result: str) -> Callable[[Document], None]:
         values.update(total={**bias, "sizes": [], "strides": []}, spread=bias)
 
     return change
-
-
-def _made(target: str, source: str, result: str, *arguments: tuple[str, Document]) -> Document:
-    call = _call(f"torch.ops.aten.{target}", source, result)
-    call["inputs"] += [{"name": name, "arg": argument, "kind": 1} for name, argument in arguments]
-    return call
 
 
 def _column_by_row(target: str) -> Callable[[Document], None]:
