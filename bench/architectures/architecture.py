@@ -32,15 +32,19 @@ class Architecture:
     inputs: dict[str, Maker]
 
     def build(self) -> nn.Module:
-        """The model in eval mode, the same weights every time, batch-norm statistics taken from data.
+        """The model in eval mode, the same weights every time.
 
-        With the initial running mean 0 and variance 1 a deep net's activations shrink or grow from block to block, and
-        an SQNR would say nothing.
+        Where there are batch norms, convolutions are initialised after He, norms with weight 1, and the statistics taken
+        from data: else the activations of a deep net vanish or grow from block to block, and an SQNR would say nothing.
         """
         torch.manual_seed(0)
         model = self.make().eval()
         norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001
+        for part in model.modules() if norms else ():
+            if isinstance(part, (nn.Conv2d, nn.Conv3d)):
+                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
         for norm in norms:
+            norm.reset_parameters()
             norm.momentum = None  # a plain average over the batches below
             norm.train()
         with torch.no_grad():
