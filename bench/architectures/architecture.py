@@ -34,7 +34,7 @@ class Architecture:
     def build(self) -> nn.Module:
         """The model in eval mode, the same weights every time.
 
-        Where there are batch norms, convolutions are initialised after He, norms with weight 1, and the statistics taken
+        Where there are batch norms, convolutions are initialised after He, norms to weight 1, and statistics are taken
         from data: else the activations of a deep net vanish or grow from block to block, and an SQNR would say nothing.
         """
         torch.manual_seed(0)
