@@ -35,6 +35,50 @@ def matrix_exp(value: torch.Tensor) -> torch.Tensor:
     return torch.matrix_exp(value.contiguous())
 
 
+def fractional_max_pool2d(
+    value: torch.Tensor, kernel: list[int], size: list[int], samples: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`torch.ops.aten.fractional_max_pool2d`, whose kernel reads past the tensor for samples outside of [0, 1]."""
+    inside = samples.nan_to_num().clamp(0.0, 1.0)
+    pooled, places = torch.ops.aten.fractional_max_pool2d(value, kernel, size, inside)
+    return pooled, places
+
+
+def fractional_max_pool3d(
+    value: torch.Tensor, kernel: list[int], size: list[int], samples: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`torch.ops.aten.fractional_max_pool3d`, in the same way."""
+    inside = samples.nan_to_num().clamp(0.0, 1.0)
+    pooled, places = torch.ops.aten.fractional_max_pool3d(value, kernel, size, inside)
+    return pooled, places
+
+
+def batch_norm(  # noqa: PLR0917 - as torch takes them
+    value: torch.Tensor,
+    mean: torch.Tensor | None,
+    variance: torch.Tensor | None,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[torch.Tensor]:
+    """`torch.nn.functional.batch_norm`, as the first of several results."""
+    return (torch.batch_norm(value, weight, bias, mean, variance, training, momentum, eps, False),)
+
+
+def linalg_eig(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`torch.linalg.eig`, whose kernel crashes on what is not finite."""
+    values, vectors = torch.linalg.eig(value.nan_to_num())
+    return values, vectors
+
+
+def linalg_eigvals(value: torch.Tensor) -> torch.Tensor:
+    """`torch.linalg.eigvals`, in the same way."""
+    made: torch.Tensor = torch.linalg.eigvals(value.nan_to_num())
+    return made
+
+
 def divided(number: Number, by: torch.Tensor, rounding: str, dtype: torch.dtype) -> torch.Tensor:
     """`torch.div` of a number, which TorchScript does not take for the tensor that it is in torch."""
     return torch.div(torch.full([], _float(number), dtype=dtype, device=by.device), by, rounding_mode=rounding)

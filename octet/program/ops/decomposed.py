@@ -44,6 +44,28 @@ def group_norm(node: Node, graph: Graph) -> Expression:
     return Module("GroupNorm", options, weights, (node.ref("input"),))
 
 
+def batch_norm_in_eval(node: Node, graph: Graph) -> Expression:
+    """`_native_batch_norm_legit_no_training(input, weight, bias, running_mean, running_var, momentum, eps)`."""
+    expression = batch_norm("batch_norm")(node, graph)
+    if isinstance(expression, Module):
+        return expression
+    return _checked_batch_norm(node, graph, node.required("running_mean"), node.required("running_var"))
+
+
+def batch_norm_of_the_batch(node: Node, graph: Graph) -> Expression:
+    """`_native_batch_norm_legit.no_stats(input, weight, bias, training, momentum, eps)`."""
+    return _checked_batch_norm(node, graph, None, None)
+
+
+def _checked_batch_norm(node: Node, graph: Graph, mean: Value, variance: Value) -> Expression:
+    """`torch.nn.functional.batch_norm`: the native kernels read past weights that have too few channels."""
+    if not graph.read.isdisjoint(node.results[1:]):
+        raise InvalidModelError(f"{node} is asked for statistics of its batch, which Octet does not compute.")
+    weights = (node.args.get("weight"), node.args.get("bias"))
+    options = (mean is None, node.required("momentum"), node.required("eps"))
+    return Function("octet.program.leaves.batch_norm", (node.ref("input"), mean, variance, *weights, *options))
+
+
 def trained_batch_norm(node: Node, graph: Graph) -> Expression:
     """A batch norm in train mode, which also gives its new statistics: rebuilt in eval mode."""
     expression = batch_norm("batch_norm")(node, graph)
@@ -65,13 +87,11 @@ def softmax(name: str) -> Rebuild:
 
 
 OPS: dict[str, Rebuild] = {
-    "_native_batch_norm_legit_no_training": _layer(
-        batch_norm("_native_batch_norm_legit_no_training"), "_native_batch_norm_legit_no_training"
-    ),
+    "_native_batch_norm_legit_no_training": batch_norm_in_eval,
     "_native_batch_norm_legit": trained_batch_norm,
     "_native_batch_norm_legit_functional": trained_batch_norm,
     "_batch_norm_with_update_functional": trained_batch_norm,
-    "_native_batch_norm_legit.no_stats": operator("_native_batch_norm_legit"),
+    "_native_batch_norm_legit.no_stats": batch_norm_of_the_batch,
     "native_layer_norm": _layer(layer_norm, "native_layer_norm"),
     "native_group_norm": _layer(group_norm, "native_group_norm"),
     "_softmax": softmax("torch.softmax"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from octet.program.ops.rows import Rebuild, function, operator, operators
+from octet.program.ops.rows import Rebuild, function, leaf, operator, operators
 from octet.program.steps import Expression, Function
 
 if TYPE_CHECKING:
@@ -28,5 +28,6 @@ OPS: dict[str, Rebuild] = {
     **{f"_adaptive_avg_pool{n}d": function(f"torch.nn.functional.adaptive_avg_pool{n}d") for n in (2, 3)},
     **{f"adaptive_max_pool{n}d": operator(f"adaptive_max_pool{n}d") for n in (1, 2, 3)},
     **{f"max_pool{n}d_with_indices": operator(f"max_pool{n}d_with_indices") for n in (1, 2, 3)},
-    **operators("max_unpool2d max_unpool3d fractional_max_pool2d fractional_max_pool3d"),
+    **operators("max_unpool2d max_unpool3d"),
+    **{f"fractional_max_pool{n}d": leaf(f"fractional_max_pool{n}d") for n in (2, 3)},
 }

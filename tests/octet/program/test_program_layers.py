@@ -194,6 +194,17 @@ def test_an_operator_that_fixes_the_batch_computes_what_the_source_computes(name
     torch.testing.assert_close(torch.jit.script(module)(x), model(x))
 
 
+def test_fractional_pooling_stays_inside_of_the_image_whatever_it_is_told(tmp_path: Path) -> None:
+    def between_one_and_two(x: Tensor) -> Tensor:
+        return F.fractional_max_pool2d(x.clamp(1, 2), 2, output_size=3, _random_samples=x[:, :, 0, :2])
+
+    x = torch.ones(2, 4, 6, 6)
+    torch.export.save(torch.export.export(Call(between_one_and_two), (x,)), tmp_path / "model.pt2")
+    module = octet.load(tmp_path / "model.pt2").module()
+    for wild in (1e9, -1e9, 3e38, float("inf")):
+        torch.testing.assert_close(module(x * wild).clamp(1, 2), module(x * wild))
+
+
 DECOMPOSED = ("convolutions 2d", "linears", "norms 2d", "embeddings", "activations", "resampling")
 
 

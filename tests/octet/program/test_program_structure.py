@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import torch
+from pt2 import MODEL, Document, changed
 from torch import Tensor, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
@@ -509,6 +510,43 @@ def test_a_model_that_was_decomposed_gets_its_layers_back(name: str, tmp_path: P
     program = saved(model, (x,), tmp_path, shapes=({0: Dim("batch")},), decomposed=True)
     assert layers.items() <= {layer.name: layer.type for layer in program.layers}.items()
     check_computes(program, [x[:1]], model(x[:1]))
+
+
+class NormOfItself(nn.Module):
+    """Weights and statistics that an input has a part in: no module can own them."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        weight = x[0, :, 0]
+        statistics = weight * 2, weight.abs() + 1
+        return (
+            nn.functional.batch_norm(x, *statistics, weight, weight),
+            nn.functional.batch_norm(x, None, None, weight, weight, training=True),
+        )
+
+
+def test_a_batch_norm_that_was_decomposed_may_take_its_weights_from_the_input(tmp_path: Path) -> None:
+    x = torch.randn(3, 4, 5)
+    module = saved(NormOfItself(), (x,), tmp_path, decomposed=True).module()
+    torch.testing.assert_close(module(x), NormOfItself()(x))
+    torch.testing.assert_close(reloaded(module)(x), NormOfItself()(x))
+
+
+def test_a_batch_norm_does_not_read_past_its_statistics(tmp_path: Path) -> None:
+    def shorten(document: Document) -> None:
+        values = document["graph_module"]["graph"]["nodes"]
+        norm = next(node for node in values if "no_training" in node["target"])
+        mean, short = (next(a for a in norm["inputs"] if a["name"] == name) for name in ("running_mean", "bias"))
+        first = {"target": "torch.ops.aten.slice.Tensor", "outputs": [{"as_tensor": {"name": "short"}}], "metadata": {}}
+        numbers = [{"name": name, "arg": {"as_int": value}, "kind": 1} for name, value in (("start", 0), ("end", 1))]
+        first["inputs"] = [{**mean, "name": "self"}, {"name": "dim", "arg": {"as_int": 0}, "kind": 1}, *numbers]
+        short["arg"] = mean["arg"] = first["outputs"][0]
+        values.insert(values.index(norm), first)
+
+    x = torch.randn(3, 4, 5)
+    program = saved(NormOfItself(), (x,), tmp_path, decomposed=True)
+    module = octet.load(changed(program.path, tmp_path / "short.pt2", MODEL, shorten)).module()
+    with pytest.raises(RuntimeError, match="should contain 4 elements not 1"):
+        module(x)
 
 
 def test_a_trained_batch_norm_that_was_decomposed_has_its_statistics(tmp_path: Path) -> None:
