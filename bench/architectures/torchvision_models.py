@@ -6,13 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from architectures.architecture import Architecture, image, normal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from torch import nn
 
     from architectures.architecture import Maker
 
@@ -43,7 +42,9 @@ def _make(name: str, **options: Any) -> nn.Module:
 def _vit() -> nn.Module:
     from torchvision.models import VisionTransformer  # noqa: PLC0415
 
-    return VisionTransformer(64, patch_size=16, num_layers=4, num_heads=4, hidden_dim=128, mlp_dim=256)
+    model = VisionTransformer(64, patch_size=16, num_layers=4, num_heads=4, hidden_dim=128, mlp_dim=256)
+    nn.init.normal_(model.heads.head.weight, std=0.02)  # untrained, it is all zeros, and so are the outputs
+    return model
 
 
 def _maxvit() -> nn.Module:
