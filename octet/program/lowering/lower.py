@@ -14,6 +14,7 @@ from octet.program.lowering.numbers import Numbers
 from octet.program.lowering.states import with_states
 from octet.program.lowering.writes import without_writes
 from octet.program.ops import refused
+from octet.program.ops.rows import operator
 from octet.program.steps import Expression, Method, Module, Nothing, Plan, Same, Step
 
 if TYPE_CHECKING:
@@ -115,6 +116,9 @@ def _rebuild(node: Node, graph: Graph) -> Expression:
         expression = ops.OPS[ops.canonical(node.target)](node, graph)
     except (IndexError, KeyError):
         raise InvalidModelError(f"{node} lacks an argument.") from None
+    if isinstance(expression, Module) and any(refs(list(expression.options.values()))):
+        packet = ops.canonical(node.target).split(".")[1]  # a module is made of numbers: none of them may be open
+        expression = operator(packet)(node, graph)
     if isinstance(expression, Module) and not graph.read.isdisjoint(node.results[len(expression.results) :]):
         raise InvalidModelError(f"{node} has more results than it can have.")
     return expression

@@ -16,7 +16,8 @@ def sized(name: str, argument: str) -> Rebuild:
     """A method that takes the sizes of `argument` one by one, as tracing them a second time needs."""
 
     def rebuild(node: Node, _: Graph) -> Expression:
-        return Method(name, (node.ref("self"), *listed(node, argument)))
+        sizes = listed(node, argument)
+        return Method(name, (node.ref("self"), *(sizes or [sizes])))  # a scalar has none, and takes them as a list
 
     return rebuild
 

@@ -512,6 +512,19 @@ def test_a_model_that_was_decomposed_gets_its_layers_back(name: str, tmp_path: P
     check_computes(program, [x[:1]], model(x[:1]))
 
 
+class OpenNorm(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        turned = x.transpose(0, 1)
+        return nn.functional.layer_norm(turned, turned.shape[-1:]), x.sum(0, keepdim=True)[:, 0].view(())
+
+
+def test_a_norm_over_an_open_size_and_a_view_of_no_size_are_rebuilt(tmp_path: Path) -> None:
+    program = saved(OpenNorm(), (torch.randn(3, 4),), tmp_path, shapes=({0: Dim("batch")},))
+    x, module = torch.randn(5, 4), program.module()
+    torch.testing.assert_close(module(x), OpenNorm()(x))
+    torch.testing.assert_close(reloaded(module)(x), OpenNorm()(x))
+
+
 class NormOfItself(nn.Module):
     """Weights and statistics that an input has a part in: no module can own them."""
 
