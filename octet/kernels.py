@@ -92,6 +92,10 @@ def _affine(form: LayerForm, _: EngineName) -> str | None:
     return None if form.options.get("affine", True) else "the int8 kernel takes a weight and a bias, which it has not"
 
 
+def _biased(form: LayerForm, _: EngineName) -> str | None:
+    return None if form.options.get("bias", True) else "the int8 kernel takes biases, which it has not"
+
+
 def _no_projection(form: LayerForm, _: EngineName) -> str | None:
     return "no int8 kernel has a projection (proj_size)" if form.options.get("proj_size") else None
 
@@ -130,11 +134,8 @@ STATIC: dict[str, tuple[Restriction, ...]] = {
 
 DYNAMIC: dict[str, tuple[Restriction, ...]] = {
     "Linear": (_no_vector,),
-    "LSTM": (_no_projection,),
-    "GRU": (),
-    "LSTMCell": (),
-    "GRUCell": (),
-    "RNNCell": (),
+    "LSTM": (_biased, _no_projection),
+    **dict.fromkeys(("GRU", "LSTMCell", "GRUCell", "RNNCell"), (_biased,)),
 }
 """Types with kernels that take and give floats, and find the range of what they take at every call."""
 

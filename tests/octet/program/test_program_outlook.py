@@ -39,6 +39,8 @@ def layer_forms() -> dict[str, tuple[nn.Module, int]]:
         "prelu": (nn.PReLU(), 3),
         "lstm": (nn.LSTM(8, 4), 3),
         "lstm_projected": (nn.LSTM(8, 4, proj_size=2), 3),
+        "gru_without_bias": (nn.GRU(8, 4, bias=False), 3),
+        "cell_without_bias": (nn.RNNCell(8, 4, bias=False), 2),
         "gru": (nn.GRU(8, 4), 3),
         "rnn": (nn.RNN(8, 4), 3),
         "gru_cell": (nn.GRUCell(8, 4), 2),
