@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from octet.engines import EngineName
-    from octet.recipe import LayerMethod, Method
+    from octet.recipe import Int8Method, LayerMethod
 
 Kernel = Literal["static", "dynamic"]
 """Kinds of kernel: both static and QAT models run static ones."""
@@ -152,7 +152,7 @@ FOLDS: dict[str, frozenset[str]] = {
 """Types that become part of the layer before them, if nothing else reads that layer's output."""
 
 
-def usual_method(type_name: str, method: Method) -> Method:
+def usual_method(type_name: str, method: Int8Method) -> Int8Method:
     """How a layer is done unless a rule says otherwise: recurrent layers have dynamic kernels only."""
     return "dynamic" if type_name in DYNAMIC and type_name not in STATIC else method
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from octet.engines import EngineName
-from octet.recipe import LayerMethod, Method
+from octet.recipe import Int8Method, LayerMethod
 
 
 class _Spec(BaseModel):
@@ -23,7 +23,7 @@ class TensorSpec(_Spec):
 class Outlook(_Spec):
     """What becomes of a layer under a method, before any rule of a recipe."""
 
-    method: Method
+    method: Int8Method
     engines: tuple[EngineName, ...] = Field(description="The engines of which this is true.")
     runs: LayerMethod = Field(description="The kind of kernel; recurrent layers are dynamic under every method.")
     reason: str | None = Field(None, description="Why it stays in float, where it does.")
@@ -37,7 +37,7 @@ class Layer(_Spec):
     parameters: int = Field(description="Number of weights and biases.")
     outlook: tuple[Outlook, ...] = Field((), description="What will become of it, by method and engine.")
 
-    def under(self, method: Method, engine: EngineName) -> Outlook | None:
+    def under(self, method: Int8Method, engine: EngineName) -> Outlook | None:
         """What becomes of it under this method with this engine; None where the spec is of an older Octet."""
         return next((each for each in self.outlook if each.method == method and engine in each.engines), None)
 

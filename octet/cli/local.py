@@ -10,13 +10,13 @@ from octet.cli import bars, render
 from octet.cli.app import AsJson, EngineName, MethodName, ModelFile, RecipeName, answer, chosen_recipe, require_gates
 from octet.cli.source import example_inputs, load_module
 from octet.engines import EngineName as Engine
-from octet.recipe import Method
+from octet.recipe import Int8Method
 
 
 def inspect(
     model: ModelFile,
     *,
-    method: Annotated[Method | None, typer.Option(help="Show this method only.", show_default="all")] = None,
+    method: Annotated[Int8Method | None, typer.Option(help="Show this method only.", show_default="all")] = None,
     engine: Annotated[Engine | None, typer.Option(help="Show this engine only.", show_default="all")] = None,
     as_json: AsJson = False,
 ) -> None:

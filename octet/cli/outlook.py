@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from octet.engines import EngineName
-from octet.recipe import Method
+from octet.recipe import Int8Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 _NONE = "-"
 
 
-def layer_table(layers: Sequence[Layer], methods: Sequence[Method], engines: Sequence[EngineName]) -> RenderableType:
+def layer_table(
+    layers: Sequence[Layer], methods: Sequence[Int8Method], engines: Sequence[EngineName]
+) -> RenderableType:
     """A column for each method; engines are named where they differ, and reasons stand below."""
-    methods, engines = methods or get_args(Method), engines or get_args(EngineName)
+    methods, engines = methods or get_args(Int8Method), engines or get_args(EngineName)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     columns = _columns(layers, methods)
     for name in ("layer", "type"):
@@ -54,9 +56,9 @@ class _Footnotes:
         return (Text(f"[{number}] {reason}", style="dim") for reason, number in self._numbers.items())
 
 
-def _columns(layers: Sequence[Layer], methods: Sequence[Method]) -> list[list[Method]]:
+def _columns(layers: Sequence[Layer], methods: Sequence[Int8Method]) -> list[list[Int8Method]]:
     """The methods, those under which every layer fares alike in one column."""
-    columns: dict[tuple[object, ...], list[Method]] = {}
+    columns: dict[tuple[object, ...], list[Int8Method]] = {}
     for method in methods:
         fares = tuple(
             (each.engines, each.reason, each.runs == method)
@@ -69,7 +71,7 @@ def _columns(layers: Sequence[Layer], methods: Sequence[Method]) -> list[list[Me
     return list(columns.values())
 
 
-def _cell(layer: Layer, method: Method, engines: Sequence[EngineName], footnotes: _Footnotes) -> Text:
+def _cell(layer: Layer, method: Int8Method, engines: Sequence[EngineName], footnotes: _Footnotes) -> Text:
     """What becomes of a layer, as `int8`, or `int8; onednn float [2]`."""
     if method == "dynamic" and not layer.parameters:
         return Text(_NONE, style="dim")  # dynamic is about weights
@@ -84,17 +86,17 @@ def _cell(layer: Layer, method: Method, engines: Sequence[EngineName], footnotes
     return Text("; ".join(words), style="yellow" if any(each.reason for each, _ in told) else "")
 
 
-def _word(outlook: Outlook, method: Method) -> str:
+def _word(outlook: Outlook, method: Int8Method) -> str:
     if outlook.runs == "float":
         return "float"
     return "int8" if outlook.runs == method else f"int8, {outlook.runs}"
 
 
-def _of(layer: Layer, method: Method) -> list[Outlook]:
+def _of(layer: Layer, method: Int8Method) -> list[Outlook]:
     return [each for each in layer.outlook if each.method == method]
 
 
-def _share(layers: Sequence[Layer], method: Method, engines: Sequence[EngineName]) -> Text:
+def _share(layers: Sequence[Layer], method: Int8Method, engines: Sequence[EngineName]) -> Text:
     """The share of all weights that will be int8; engines are named where they differ."""
     whole = sum(layer.parameters for layer in layers) or 1
     shares: dict[str, list[EngineName]] = {}

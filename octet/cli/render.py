@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from octet.engines import EngineName
-    from octet.recipe import Method
+    from octet.recipe import Int8Method
     from octet.report import GateResult, Latency, Report
     from octet.spec import ProgramSpec, TensorSpec
     from octet.wire import Job
@@ -48,7 +48,7 @@ def console() -> Console:
 
 
 def program(
-    spec: ProgramSpec, *, title: str, methods: Sequence[Method] = (), engines: Sequence[EngineName] = ()
+    spec: ProgramSpec, *, title: str, methods: Sequence[Int8Method] = (), engines: Sequence[EngineName] = ()
 ) -> RenderableType:
     """A model: what it takes, what it gives, its layers and what will become of them; no methods or engines: all."""
     facts = _facts(

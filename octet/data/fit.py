@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from octet.errors import FieldError, InvalidDatasetError, InvalidModelError
 
 if TYPE_CHECKING:
-    from octet.recipe import Recipe
+    from octet.recipe import LossName, Recipe
     from octet.spec import ArraySpec, DatasetSpec, ProgramSpec, TensorSpec
 
 Role = Literal["calibration", "evaluation"]
@@ -17,7 +17,7 @@ TARGETS = ("label", "target")
 # Found -> wanted: the only casts made in silence.
 CASTS = {"float64": "float32", "int32": "int64"}
 # What a training loss needs in the calibration data.
-NEEDED_TARGET = {"cross_entropy": "label", "mse": "target"}
+NEEDED_TARGET: dict[LossName, str] = {"cross_entropy": "label", "mse": "target"}
 
 
 def check_batch(program: ProgramSpec) -> None:
@@ -124,11 +124,17 @@ def _check_samples(dataset: DatasetSpec) -> None:
         raise InvalidDatasetError("The dataset has no samples.")
 
 
+def needed_targets(recipe: Recipe) -> dict[LossName, str]:
+    """Losses that `recipe` may train with -> the array of targets that each needs."""
+    return {loss: NEEDED_TARGET[loss] for loss in recipe.training.losses if recipe.trains and loss in NEEDED_TARGET}
+
+
 def _check_training(dataset: DatasetSpec, role: Role, recipe: Recipe) -> None:
-    needed = NEEDED_TARGET.get(recipe.training.loss)
-    if role == "calibration" and recipe.method == "qat" and needed is not None and needed not in dataset.arrays:
+    for loss, needed in needed_targets(recipe).items():
+        if role != "calibration" or needed in dataset.arrays:
+            continue
         raise InvalidDatasetError(
-            f"Training with {recipe.training.loss} needs an array `{needed}`, and there is none.",
+            f"Training with {loss} needs an array `{needed}`, and there is none.",
             hint="Add it, or set training.loss to distillation, which needs no targets.",
         )
 

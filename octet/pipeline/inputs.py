@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from octet.data.fit import NEEDED_TARGET, Role, check_batch, check_dataset
+from octet.data.fit import Role, check_batch, check_dataset, needed_targets
 from octet.data.samples import Samples, from_dataset, synthetic
 from octet.errors import InvalidDatasetError
 from octet.report import DataFacts
@@ -62,7 +62,7 @@ def choose_data(spec: ProgramSpec, recipe: Recipe, calibration: Dataset | None, 
     own = _fitting(evaluation, spec, "evaluation", recipe)
     source = _calibration_source(spec, recipe, given)
     used, spare = _split(source, recipe.calibration.samples) if source is not None else (None, given)
-    training = source if recipe.method == "qat" else None
+    training = source if recipe.trains else None
     judged, evaluated_on, warnings = _evaluation(spec, own, None if training is not None else spare, used)
     if source is not None and source.source == "synthetic":
         warnings += ("Activation ranges come from synthetic inputs: real data will not fit them as well.",)
@@ -94,10 +94,9 @@ def _calibration_source(spec: ProgramSpec, recipe: Recipe, given: Samples | None
 
 def _check_loss(recipe: Recipe) -> None:
     """Made-up inputs have no targets."""
-    needed = NEEDED_TARGET.get(recipe.training.loss)
-    if recipe.method == "qat" and needed is not None:
+    for loss, needed in needed_targets(recipe).items():
         raise InvalidDatasetError(
-            f"Training with {recipe.training.loss} needs an array `{needed}`, and synthetic data has none.",
+            f"Training with {loss} needs an array `{needed}`, and synthetic data has none.",
             hint="Give calibration data, or set training.loss to distillation, which needs no targets.",
         )
 

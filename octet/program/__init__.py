@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from octet.engines import EngineName
     from octet.program.pt2.archive import Archive
     from octet.program.steps import Plan
-    from octet.recipe import Method
+    from octet.recipe import Int8Method
     from octet.spec import Layer, Outlook, ProgramSpec, TensorSpec
 
 MAX_JSON_BYTES = 64 * 2**20
@@ -61,7 +61,7 @@ class Program:
         """The modules it is made of, in order of first use."""
         return self.spec.layers
 
-    def outlook(self, method: Method, engine: EngineName) -> dict[str, Outlook]:
+    def outlook(self, method: Int8Method, engine: EngineName) -> dict[str, Outlook]:
         """What will become of each layer under a method with an engine, by module path, before any rule of a recipe.
 
         It goes by what torch's kernels are known to do; the report of a job says what came of it.

@@ -10,7 +10,7 @@ from octet.engines import EngineName
 from octet.kernels import FOLDS, LayerForm, kernel_of, usual_method, why_float
 from octet.program.graph import Ref, refs
 from octet.program.steps import Function, Module
-from octet.recipe import Method
+from octet.recipe import Int8Method
 from octet.spec import Outlook
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ def outlooks(plan: Plan, graph: Graph) -> dict[str, tuple[Outlook, ...]]:
     return found
 
 
-_Fate = tuple[Method, EngineName, str, str | None]
+_Fate = tuple[Int8Method, EngineName, str, str | None]
 
 
 def _fates(form: LayerForm) -> Iterator[_Fate]:
-    for method in get_args(Method):
+    for method in get_args(Int8Method):
         done = usual_method(form.type, method)
         for engine in get_args(EngineName):
             reason = why_float(form, kernel_of(done), engine)
@@ -50,7 +50,7 @@ def _fates(form: LayerForm) -> Iterator[_Fate]:
 
 def _outlook(fates: tuple[_Fate, ...]) -> tuple[Outlook, ...]:
     """One for each method and each thing that comes of it, with the engines of which it is true."""
-    engines: dict[tuple[Method, str, str | None], list[EngineName]] = {}
+    engines: dict[tuple[Int8Method, str, str | None], list[EngineName]] = {}
     for method, engine, runs, reason in fates:
         engines.setdefault((method, runs, reason), []).append(engine)
     return tuple(

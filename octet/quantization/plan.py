@@ -144,7 +144,7 @@ def _about_softmax(module: GraphModule, recipe: Recipe) -> tuple[str, ...]:
 def _plan_layer(name: str, layer: nn.Module, recipe: Recipe, rank: int | None) -> LayerPlan:
     kind = type(layer).__name__
     rule = next((rule for rule in recipe.layers if _matches(rule, name, layer)), None)
-    method = rule.method if rule else usual_method(kind, recipe.method)
+    method = (rule and rule.method) or usual_method(kind, recipe.int8_method)
     if method == "float":
         return LayerPlan(type(layer), "float", RULED_OUT)
     reason = why_float(LayerForm(kind, vars(layer), rank), kernel_of(method), recipe.engine)

@@ -97,7 +97,7 @@ def train(
         # A short training keeps the statistics that the fp32 model converged to; those of a batch would drown the
         # rounding in noise (Krishnamoorthi, arXiv 1806.08342, section 3.2.2, freezes them for the same reason).
         observed.apply(_keep_statistics)
-        if training.loss == "distillation":
+        if "distillation" in training.losses:
             # The teacher drops nothing: against it, dropout is an error to unlearn that outweighs the rounding.
             observed.apply(_drop_nothing)
         teacher.to(device)
@@ -141,7 +141,9 @@ class _Loop:
 
     def _learn(self, batch: Batch) -> float:
         """One step; the loss before it."""
-        loss = LOSSES[self.training.loss](_first(self.observed(*batch.inputs)), batch, self.teacher)
+        outputs = _first(self.observed(*batch.inputs))
+        losses = self.training.losses.items()
+        loss = torch.stack([share * LOSSES[name](outputs, batch, self.teacher) for name, share in losses]).sum()
         self.optimizer.zero_grad()
         try:
             loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
