@@ -1,0 +1,61 @@
+"""The story of a job: data chosen, model quantized, everything measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from octet.pipeline.inputs import choose_data
+from octet.pipeline.job import Job
+from octet.pipeline.reporting import report_of
+from octet.pipeline.result import Result
+from octet.pipeline.stages import Stages
+from octet.pipeline.trial import try_out
+from octet.progress import OnProgress, ignore
+from octet.quantization import quantize_module, use_engine
+
+if TYPE_CHECKING:
+    from octet.data.dataset import Dataset
+    from octet.program import Program
+    from octet.recipe import Recipe
+
+
+def quantize(
+    program: Program,
+    recipe: Recipe,
+    *,
+    calibration: Dataset | None = None,
+    evaluation: Dataset | None = None,
+    on_progress: OnProgress = ignore,
+) -> Result:
+    """Quantizes `program` as `recipe` says, and measures what that did.
+
+    Args:
+        program: From `octet.load`.
+        recipe: What to do.
+        calibration: Where activation ranges come from, and what QAT trains on.
+        evaluation: What both models are compared on. Without it, calibration data that was not used is taken, then
+            the calibration data itself, then synthetic inputs; the report says which.
+        on_progress: Told how far the job is.
+
+    Raises:
+        InvalidDatasetError: If data is missing, or does not fit the model.
+        InvalidModelError: If the model does not run on its own inputs.
+        OutOfMemoryError: If it asks for more memory than there is.
+        QuantizationFailedError: If it cannot be made int8, or its training diverges.
+    """
+    stages = Stages(recipe, on_progress)
+    stages.at("load", 0.0, "building the model")
+    data = choose_data(program.spec, recipe, calibration, evaluation)
+    job = Job(program, recipe, data, program.module(), stages)
+    try_out(job.module, job.inputs)  # early, and about the model itself
+    with use_engine(recipe.engine):
+        quantized = quantize_module(
+            job.module,
+            recipe,
+            inputs=job.inputs,
+            calibration=data.calibration,
+            training=data.training,
+            on_stage=stages.at,
+        )
+        report = report_of(job, quantized)
+    return Result(quantized.int8, report, quantized.scripted, program.spec, job.inputs, stages)
