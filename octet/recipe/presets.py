@@ -43,7 +43,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="auto",
-            summary="The fastest model within half a point of fp32, by trying methods, observers, repairs, float layers.",
+            summary="The fastest model within half a point of fp32: tries methods, observers, repairs, float layers.",
             recipe=Recipe(method="auto", gates=Gates(max_accuracy_drop=0.005)),
         ),
         Preset(
