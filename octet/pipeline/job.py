@@ -7,8 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from octet import torchscript
+from octet.quantization import quantize_module
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import Tensor
     from torch.fx import GraphModule
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from octet.pipeline.inputs import JobData
     from octet.pipeline.stages import Stages
     from octet.program import Program
+    from octet.progress import Stage
+    from octet.quantization import Quantized
     from octet.recipe import Recipe
 
 SAMPLE_SIZE = 4
@@ -42,3 +47,14 @@ class Job:
         """A small batch, of the one size that the model takes if it takes only one."""
         samples = self.data.evaluation
         return samples.tiled(samples.fixed_batch or SAMPLE_SIZE)
+
+    def quantized(self, on_stage: Callable[[Stage, float, str], None]) -> Quantized:
+        """The model after the recipe; the engine must be set."""
+        return quantize_module(
+            self.module,
+            self.recipe,
+            inputs=self.inputs,
+            calibration=self.data.calibration,
+            training=self.data.training if self.recipe.method == "qat" else None,
+            on_stage=on_stage,
+        )

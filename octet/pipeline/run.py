@@ -11,7 +11,7 @@ from octet.pipeline.result import Result
 from octet.pipeline.stages import Stages
 from octet.pipeline.trial import try_out
 from octet.progress import OnProgress, ignore
-from octet.quantization import quantize_module, use_engine
+from octet.quantization import use_engine
 
 if TYPE_CHECKING:
     from octet.data.dataset import Dataset
@@ -49,13 +49,6 @@ def quantize(
     job = Job(program, recipe, data, program.module(), stages)
     try_out(job.module, job.inputs)  # early, and about the model itself
     with use_engine(recipe.engine):
-        quantized = quantize_module(
-            job.module,
-            recipe,
-            inputs=job.inputs,
-            calibration=data.calibration,
-            training=data.training,
-            on_stage=stages.at,
-        )
+        quantized = job.quantized(stages.at)
         report = report_of(job, quantized)
     return Result(quantized.int8, report, quantized.scripted, program.spec, job.inputs, stages)

@@ -21,6 +21,8 @@ _SHARES: dict[Stage, float] = {
     "save": 5,
     "verify": 15,
 }
+_SEARCH: dict[Stage, float] = _SHARES | {"prepare": 500}
+"""A search makes all of its models before the one that is kept is measured."""
 _LEAST_STEP = 0.002
 """Progress that is told; less is kept back, so that a listener is not called for every sample."""
 
@@ -34,7 +36,8 @@ class Stages:
 
     def __init__(self, recipe: Recipe, on_progress: OnProgress) -> None:
         absent = {stage for stage, needed in _needs(recipe).items() if not needed}
-        shares = {stage: share for stage, share in _SHARES.items() if stage not in absent}
+        usual = _SEARCH if recipe.method == "auto" else _SHARES
+        shares = {stage: share for stage, share in usual.items() if stage not in absent}
         whole = sum(shares.values())
         self._share = {stage: share / whole for stage, share in shares.items()}
         self._start = {stage: sum(list(self._share.values())[:place]) for place, stage in enumerate(self._share)}
@@ -71,4 +74,9 @@ class Stages:
 
 
 def _needs(recipe: Recipe) -> dict[Stage, bool]:
-    return {"calibrate": recipe.needs_calibration, "train": recipe.method == "qat"}
+    made_at_once = recipe.method != "auto"
+    return {
+        "calibrate": recipe.needs_calibration and made_at_once,
+        "train": recipe.method == "qat",
+        "convert": made_at_once,
+    }
