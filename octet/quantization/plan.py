@@ -122,11 +122,7 @@ def plan_layers(rewritten: Rewritten, recipe: Recipe, ranks: Mapping[str, int] |
     }
     called = {path: module.get_submodule(path) for path in paths if path not in sources}
     called.update(rewritten.folded_layers)
-    unmatched = tuple(
-        _unmatched(position, rule, called)
-        for position, rule in enumerate(recipe.layers)
-        if not any(_matches(rule, name, layer) for name, layer in called.items())
-    )
+    unmatched = unmatched_rules(recipe, called)
     calls = {
         call_unit(node.name): getattr(node.target, "__name__", str(node.target))
         for node in module.graph.nodes
@@ -143,7 +139,7 @@ def _about_softmax(module: GraphModule, recipe: Recipe) -> tuple[str, ...]:
 
 def _plan_layer(name: str, layer: nn.Module, recipe: Recipe, rank: int | None) -> LayerPlan:
     kind = type(layer).__name__
-    rule = next((rule for rule in recipe.layers if _matches(rule, name, layer)), None)
+    rule = rule_of(name, layer, recipe)
     method = (rule and rule.method) or usual_method(kind, recipe.int8_method)
     if method == "float":
         return LayerPlan(type(layer), "float", RULED_OUT)
@@ -151,11 +147,25 @@ def _plan_layer(name: str, layer: nn.Module, recipe: Recipe, rank: int | None) -
     return LayerPlan(type(layer), "float" if reason else method, reason)
 
 
+def rule_of(name: str, layer: nn.Module, recipe: Recipe) -> LayerRule | None:
+    """The rule of `recipe` that decides about `layer`, whose author called it `name`."""
+    return next((rule for rule in recipe.layers if _matches(rule, name, layer)), None)
+
+
+def unmatched_rules(recipe: Recipe, layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
+    """A sentence about each rule that matches none of `layers`."""
+    return tuple(
+        _unmatched(position, rule, layers)
+        for position, rule in enumerate(recipe.layers)
+        if not any(_matches(rule, name, layer) for name, layer in layers.items())
+    )
+
+
 def _matches(rule: LayerRule, name: str, layer: nn.Module) -> bool:
     return (rule.name is None or fnmatchcase(name, rule.name)) and rule.type in {None, type(layer).__name__}
 
 
-def _unmatched(position: int, rule: LayerRule, layers: dict[str, nn.Module]) -> str:
+def _unmatched(position: int, rule: LayerRule, layers: Mapping[str, nn.Module]) -> str:
     """A sentence about a rule that matches nothing, with the nearest names that do exist."""
     near = difflib.get_close_matches(rule.name or "", layers, n=3)
     near += difflib.get_close_matches(rule.type or "", {type(layer).__name__ for layer in layers.values()}, n=3)
