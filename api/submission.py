@@ -6,8 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from api import present
-from octet.data.fit import check_dataset
-from octet.errors import FieldError, InvalidDatasetError
+from octet.data.needs import check_data
 from octet.spec import DatasetSpec, ProgramSpec
 from store import jobs, uploads
 
@@ -55,12 +54,10 @@ def check(session: Session, asked: wire.JobCreate) -> None:
         InvalidDatasetError: If data is missing or does not fit.
     """
     program = ProgramSpec.model_validate(uploads.get(session, "model", asked.model, field="model").spec)
-    if asked.calibration is None and asked.recipe.needs_calibration and asked.recipe.calibration.source == "dataset":
-        message = f"A {asked.recipe.method} recipe takes activation ranges from calibration data, and none was given."
-        hint = "Give calibration data, or set calibration.source to synthetic, which the report flags."
-        raise InvalidDatasetError(message, hint=hint, errors=[FieldError("/calibration", message, hint)])
     roles: tuple[tuple[Role, UUID | None], ...] = (("calibration", asked.calibration), ("evaluation", asked.evaluation))
-    for role, dataset_id in roles:
-        if dataset_id is not None:
-            dataset = uploads.get(session, "dataset", dataset_id, field=role)
-            check_dataset(DatasetSpec.model_validate(dataset.spec), program, role, asked.recipe)
+    data = {
+        role: DatasetSpec.model_validate(uploads.get(session, "dataset", dataset_id, field=role).spec)
+        for role, dataset_id in roles
+        if dataset_id is not None
+    }
+    check_data(program, asked.recipe, data)

@@ -12,7 +12,7 @@ import numpy as np
 
 from octet.data import files
 from octet.data.files import refuse_foreign
-from octet.data.fit import CASTS, TARGETS, check_dataset, match_inputs
+from octet.data.fit import CASTS, TARGETS, match_inputs
 from octet.errors import InvalidDatasetError
 from octet.spec import ArraySpec, DatasetSpec, ProgramSpec
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from octet.data.files import Array
 
-__all__ = ["CASTS", "TARGETS", "Dataset", "check_dataset", "describe_dataset", "read_dataset", "refuse_foreign"]
+__all__ = ["CASTS", "TARGETS", "Dataset", "describe_dataset", "read_dataset", "refuse_foreign"]
 
 CHUNK_ELEMENTS = 2**20
 

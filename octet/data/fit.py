@@ -1,4 +1,4 @@
-"""Whether a dataset fits a program and a recipe: decided on their specs alone, before anything is read or run."""
+"""Whether a dataset fits a program: decided on their specs alone, before anything is read or run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 from octet.errors import FieldError, InvalidDatasetError, InvalidModelError
 
 if TYPE_CHECKING:
-    from octet.recipe import LossName, Recipe
     from octet.spec import ArraySpec, DatasetSpec, ProgramSpec, TensorSpec
 
 Role = Literal["calibration", "evaluation"]
@@ -16,8 +15,6 @@ Role = Literal["calibration", "evaluation"]
 TARGETS = ("label", "target")
 # Found -> wanted: the only casts made in silence.
 CASTS = {"float64": "float32", "int32": "int64"}
-# What a training loss needs in the calibration data.
-NEEDED_TARGET: dict[LossName, str] = {"cross_entropy": "label", "mse": "target"}
 
 
 def check_batch(program: ProgramSpec) -> None:
@@ -38,7 +35,7 @@ def check_batch(program: ProgramSpec) -> None:
             )
 
 
-def check_dataset(dataset: DatasetSpec, program: ProgramSpec, role: Role, recipe: Recipe) -> None:
+def check_dataset(dataset: DatasetSpec, program: ProgramSpec, role: Role) -> None:
     """Checks that a job can use the dataset in this role.
 
     Labels are class numbers below the number of classes, which is the second dimension of the first output; they have
@@ -51,7 +48,6 @@ def check_dataset(dataset: DatasetSpec, program: ProgramSpec, role: Role, recipe
     try:
         match_inputs(dataset, program)
         _check_samples(dataset)
-        _check_training(dataset, role, recipe)
         if "label" in dataset.arrays:
             _check_label(dataset.arrays["label"], program.outputs[0])
         if "target" in dataset.arrays:
@@ -122,21 +118,6 @@ def _fits(found: tuple[int, ...], wanted: tuple[int | str, ...], sizes: dict[str
 def _check_samples(dataset: DatasetSpec) -> None:
     if dataset.samples == 0:
         raise InvalidDatasetError("The dataset has no samples.")
-
-
-def needed_targets(recipe: Recipe) -> dict[LossName, str]:
-    """Losses that `recipe` may train with -> the array of targets that each needs."""
-    return {loss: NEEDED_TARGET[loss] for loss in recipe.training.losses if recipe.trains and loss in NEEDED_TARGET}
-
-
-def _check_training(dataset: DatasetSpec, role: Role, recipe: Recipe) -> None:
-    for loss, needed in needed_targets(recipe).items():
-        if role != "calibration" or needed in dataset.arrays:
-            continue
-        raise InvalidDatasetError(
-            f"Training with {loss} needs an array `{needed}`, and there is none.",
-            hint="Add it, or set training.loss to distillation, which needs no targets.",
-        )
 
 
 def _check_label(label: ArraySpec, output: TensorSpec) -> None:

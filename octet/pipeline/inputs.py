@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from octet.data.fit import Role, check_batch, check_dataset, needed_targets
+from octet.data.needs import check_data
 from octet.data.samples import Samples, from_dataset, synthetic
-from octet.errors import InvalidDatasetError
 from octet.report import DataFacts
 
 if TYPE_CHECKING:
     from octet.data.dataset import Dataset
+    from octet.data.fit import Role
     from octet.recipe import Recipe
     from octet.spec import ProgramSpec
 
@@ -57,10 +57,12 @@ def choose_data(spec: ProgramSpec, recipe: Recipe, calibration: Dataset | None, 
         InvalidDatasetError: If the recipe needs data, or targets, that are not there.
         InvalidModelError: If the model cannot be run in batches.
     """
-    check_batch(spec)
-    given = _fitting(calibration, spec, "calibration", recipe)
-    own = _fitting(evaluation, spec, "evaluation", recipe)
-    source = _calibration_source(spec, recipe, given)
+    roles: tuple[tuple[Role, Dataset | None], ...] = (("calibration", calibration), ("evaluation", evaluation))
+    check_data(spec, recipe, {role: dataset.spec for role, dataset in roles if dataset is not None})
+    given, own = (None if dataset is None else from_dataset(dataset, spec) for _, dataset in roles)
+    source = None
+    if recipe.needs_calibration:
+        source = given if recipe.calibration.source == "dataset" else synthetic(spec, recipe.calibration.samples)
     used, spare = _split(source, recipe.calibration.samples) if source is not None else (None, given)
     training = source if recipe.trains else None
     judged, evaluated_on, warnings = _evaluation(spec, own, None if training is not None else spare, used)
@@ -69,36 +71,6 @@ def choose_data(spec: ProgramSpec, recipe: Recipe, calibration: Dataset | None, 
     if own is not None and given is not None and _same(own, given):
         warnings += ("Calibration and evaluation data are the same: the figures flatter the int8 model.",)
     return JobData(used, training, judged, evaluated_on, warnings)
-
-
-def _fitting(dataset: Dataset | None, spec: ProgramSpec, role: Role, recipe: Recipe) -> Samples | None:
-    if dataset is None:
-        return None
-    check_dataset(dataset.spec, spec, role, recipe)
-    return from_dataset(dataset, spec)
-
-
-def _calibration_source(spec: ProgramSpec, recipe: Recipe, given: Samples | None) -> Samples | None:
-    if not recipe.needs_calibration:
-        return None
-    if recipe.calibration.source == "synthetic":
-        _check_loss(recipe)
-        return synthetic(spec, recipe.calibration.samples)
-    if given is None:
-        raise InvalidDatasetError(
-            f"A {recipe.method} recipe takes activation ranges from calibration data, and none was given.",
-            hint="Give calibration data, or set calibration.source to synthetic, which the report flags.",
-        )
-    return given
-
-
-def _check_loss(recipe: Recipe) -> None:
-    """Made-up inputs have no targets."""
-    for loss, needed in needed_targets(recipe).items():
-        raise InvalidDatasetError(
-            f"Training with {loss} needs an array `{needed}`, and synthetic data has none.",
-            hint="Give calibration data, or set training.loss to distillation, which needs no targets.",
-        )
 
 
 def _split(samples: Samples, count: int) -> tuple[Samples, Samples | None]:

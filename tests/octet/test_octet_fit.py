@@ -8,7 +8,6 @@ import pytest
 
 from octet.data.fit import check_batch, check_dataset
 from octet.errors import FieldError, InvalidDatasetError, InvalidModelError
-from octet.recipe import Recipe, Training
 from octet.spec import ArraySpec, DatasetSpec, ProgramSpec, TensorSpec
 
 PROGRAM = ProgramSpec(
@@ -21,7 +20,6 @@ PROGRAM = ProgramSpec(
     parameters=0,
     torch_version="2.13.0",
 )
-STATIC = Recipe(method="static")
 
 
 def _dataset(samples: int = 5, **arrays: tuple[Any, ...]) -> DatasetSpec:
@@ -46,7 +44,7 @@ def _dataset(samples: int = 5, **arrays: tuple[Any, ...]) -> DatasetSpec:
     ids=["by name", "casts that lose nothing", "by position", "labels", "targets"],
 )
 def test_data_that_fits_is_accepted(dataset: DatasetSpec) -> None:
-    check_dataset(dataset, PROGRAM, "evaluation", STATIC)
+    check_dataset(dataset, PROGRAM, "evaluation")
 
 
 MISFITS: dict[str, tuple[DatasetSpec, str, str]] = {
@@ -71,22 +69,13 @@ MISFITS: dict[str, tuple[DatasetSpec, str, str]] = {
 def test_data_that_does_not_fit_says_what_was_found_and_what_is_needed(what: str) -> None:
     dataset, message, hint = MISFITS[what]
     with pytest.raises(InvalidDatasetError, match=message) as refused:
-        check_dataset(dataset, PROGRAM, "calibration", STATIC)
+        check_dataset(dataset, PROGRAM, "calibration")
     error = refused.value
     assert error.message.startswith("As calibration data: ")
     assert hint in (error.hint or "")
     assert error.errors == (
         FieldError("/calibration", error.message.removeprefix("As calibration data: "), error.hint),
     )
-
-
-@pytest.mark.parametrize(("loss", "needed"), [("cross_entropy", "label"), ("mse", "target")])
-def test_training_on_targets_needs_them_in_the_calibration_data(loss: Any, needed: str) -> None:
-    recipe = Recipe(method="qat", training=Training(loss=loss))
-    with pytest.raises(InvalidDatasetError, match=f"needs an array `{needed}`"):
-        check_dataset(_dataset(), PROGRAM, "calibration", recipe)
-    check_dataset(_dataset(), PROGRAM, "evaluation", recipe)
-    check_dataset(_dataset(), PROGRAM, "calibration", Recipe(method="qat"))
 
 
 def _taking(*shapes: tuple[int | str, ...]) -> ProgramSpec:
@@ -110,6 +99,6 @@ def test_an_input_without_the_batch_of_the_others_is_named(shapes: tuple[tuple[i
 def test_data_for_a_model_without_a_batch_says_so() -> None:
     data = DatasetSpec(samples=9, arrays={"x1": ArraySpec(dtype="float32", shape=(9, 4))})
     with pytest.raises(InvalidDatasetError) as refused:
-        check_dataset(data, _taking((4,)), "calibration", STATIC)
+        check_dataset(data, _taking((4,)), "calibration")
     assert refused.value.hint is not None
     assert "exported without a batch" in refused.value.hint
