@@ -58,6 +58,30 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_known_one(
         ({"method": "qat", "layers": [{"name": "a", "method": "static"}]}, "", "cannot be mixed into a qat recipe"),
         ({"engine": "onednn", "weights": {"scheme": "affine"}}, "", "onednn takes symmetric weights only"),
         ({"training": {"learning_rate": 0}}, "/training/learning_rate", "greater than 0"),
+        ({"training": {"loss": "hinge"}}, "/training/loss", "'hinge' is not known"),
+        ({"training": {"loss": {"distillation": 0}}}, "/training/loss/distillation", "greater than 0"),
+        ({"training": {"loss": {"hinge": 1}}}, "/training/loss/hinge", "'hinge' is not known"),
+        (
+            {"measure": {"threads": "all"}},
+            "/measure/threads",
+            "valid integer, unable to parse string as an integer; or",
+        ),
+        ({"training": {"loss": {}}}, "/training", "a mixture needs at least one loss"),
+        ({"training": {"loss": {"cross_entropy": 1, "mse": 1}}}, "", "data has one of them"),
+        ({"weights": {"bits": 4}}, "", "weights/bits: kernels take 8 only; anything else is for method simulate"),
+        ({"activations": {"bits": None}}, "", "activations/bits: kernels take 8 only"),
+        ({"weights": {"bits": 17}}, "/weights/bits", "less than or equal to 16"),
+        ({"weights": {"levels": "codebook"}}, "", "weights/levels: kernels take uniform only"),
+        ({"activations": {"granularity": "per_channel"}}, "", "activations/granularity: kernels take per_tensor only"),
+        ({"weights": {"observer": "histogram"}}, "", "weights/observer: histogram takes a tensor as a whole"),
+        ({"method": "simulate", "weights": {"bits": None}, "activations": {"bits": None}}, "", "nothing to simulate"),
+        ({"layers": [{"type": "Linear", "bits": 3}]}, "", "layers/0: kernels take 8 bits, and 4 for embeddings, not 3"),
+        ({"layers": [{"type": "Embedding", "bits": 4, "method": "float"}]}, "", "bits are for layers that do not stay"),
+        ({"layers": [{"type": "Embedding"}]}, "/layers/0", "needs a `method`, `bits`, or both"),
+        ({"method": "simulate", "layers": [{"name": "a", "method": "dynamic"}]}, "", "cannot be mixed into a simulate"),
+        ({"engine": "qnnpack", "deploy_cpu": "vnni"}, "", "qnnpack is an engine for ARM CPUs, not for vnni"),
+        ({"engine": "fbgemm", "deploy_cpu": "arm"}, "", "fbgemm is an engine for x86 CPUs"),
+        ({"method": "auto", "gates": {"max_accuracy_drop": None}}, "", "auto needs a budget"),
         ([], "", "should be a valid dictionary"),
     ],
 )
@@ -94,7 +118,30 @@ def test_an_unknown_preset_lists_the_known_ones() -> None:
         ({"method": "static"}, True),
         ({"method": "qat"}, True),
         ({"method": "dynamic", "layers": [{"type": "Conv2d", "method": "static"}]}, True),
+        ({"method": "dynamic", "repairs": {"correct_bias": True}}, True),
+        ({"method": "auto"}, True),
+        ({"method": "simulate"}, True),
+        ({"method": "simulate", "activations": {"bits": None}}, False),
     ],
 )
 def test_calibration_is_needed_where_any_layer_is_static(document: dict[str, Any], needed: bool) -> None:
     assert Recipe.parse(document).needs_calibration is needed
+
+
+def test_what_kernels_cannot_do_can_be_simulated() -> None:
+    recipe = Recipe.parse(
+        {
+            "method": "simulate",
+            "engine": "onednn",
+            "weights": {"bits": 2, "levels": "codebook", "scheme": "affine"},
+            "activations": {"bits": 16, "granularity": "per_channel", "observer": "mse"},
+            "layers": [{"name": "head", "bits": 3}, {"name": "stem", "method": "float"}],
+        }
+    )
+    assert (recipe.weights.bits, recipe.activations.bits) == (2, 16)
+
+
+def test_a_loss_and_a_mixture_of_losses_read_alike() -> None:
+    assert Recipe.parse({"training": {"loss": "mse"}}).training.losses == {"mse": 1.0}
+    mixture = {"distillation": 1.0, "cross_entropy": 0.25}
+    assert Recipe.parse({"training": {"loss": mixture}}).training.losses == mixture
