@@ -16,36 +16,15 @@ from torch.ao.quantization import (
     get_default_qconfig_mapping,
 )
 from torch.ao.quantization.fake_quantize import FakeQuantize
-from torch.ao.quantization.observer import (
-    MinMaxObserver,
-    MovingAverageMinMaxObserver,
-    MovingAveragePerChannelMinMaxObserver,
-    PerChannelMinMaxObserver,
-    default_dynamic_quant_observer,
-)
+from torch.ao.quantization.observer import default_dynamic_quant_observer
 
 from octet.engines import ENGINES
 from octet.quantization.exempt import SOFTMAX
-from octet.quantization.observers import POWER_OF_TWO, HistogramObserver
+from octet.quantization.observers import OBSERVERS
 
 if TYPE_CHECKING:
     from octet.quantization.plan import Plan
-    from octet.recipe import Recipe
-
-ACTIVATION_OBSERVERS = {
-    "histogram": HistogramObserver,
-    "minmax": MinMaxObserver,
-    "moving_average": MovingAverageMinMaxObserver,
-}
-# While training, the range has to follow the weights, and a histogram is too slow to search at every step. The extremes
-# take its place: they clip nothing, as the histogram nearly does.
-TRAINING_ACTIVATION_OBSERVERS = ACTIVATION_OBSERVERS | {"histogram": MinMaxObserver}
-
-WEIGHT_OBSERVERS = {"per_channel": PerChannelMinMaxObserver, "per_tensor": MinMaxObserver}
-TRAINING_WEIGHT_OBSERVERS = {
-    "per_channel": MovingAveragePerChannelMinMaxObserver,
-    "per_tensor": MovingAverageMinMaxObserver,
-}
+    from octet.recipe import Activations, Recipe, Weights
 
 QSCHEMES = {
     ("per_channel", "symmetric"): torch.per_channel_symmetric,
@@ -57,28 +36,42 @@ QSCHEMES = {
 
 @dataclass(frozen=True)
 class TensorConfig:
-    """How one kind of tensor becomes int8: the observer, its arguments, and whether training fakes the rounding."""
+    """How one kind of tensor becomes integers.
 
-    observer: Any
+    Attributes:
+        section: What the recipe says of weights, or of activations.
+        dtype: Of the integers, as torch stores them.
+        quant_min: Least integer that is used.
+        quant_max: Largest.
+        training: Whether training fakes the rounding.
+    """
+
+    section: Weights | Activations
     dtype: torch.dtype
-    qscheme: torch.qscheme
     quant_min: int
     quant_max: int
-    power_of_two: bool
-    training: bool
+    training: bool = False
 
     def factory(self) -> Any:
         """What FX calls to make the observer, or the fake-quantize module, of one tensor."""
-        observer = POWER_OF_TWO[self.observer] if self.power_of_two else self.observer
-        arguments = {
+        section = self.section
+        observer = OBSERVERS[section.observer, section.granularity]
+        arguments: dict[str, Any] = {
             "dtype": self.dtype,
-            "qscheme": self.qscheme,
+            "qscheme": QSCHEMES[section.granularity, section.scheme],
             "quant_min": self.quant_min,
             "quant_max": self.quant_max,
+            "power_of_two": section.power_of_two,
         }
+        if section.observer == "percentile":
+            arguments["percentile"] = section.percentile
         if self.training:
             return FakeQuantize.with_args(observer=observer, **arguments)  # type: ignore[no-untyped-call]
         return observer.with_args(**arguments)
+
+    def per_tensor(self) -> TensorConfig:
+        """The same with one scale for the whole tensor."""
+        return replace(self, section=self.section.model_copy(update={"granularity": "per_tensor"}))
 
 
 def reduces_range(recipe: Recipe) -> bool:
@@ -89,41 +82,24 @@ def reduces_range(recipe: Recipe) -> bool:
 
 def activation_config(recipe: Recipe) -> TensorConfig:
     """Activations are unsigned: that is what every engine's kernels take."""
-    activations = recipe.activations
-    training = recipe.method == "qat"
-    observers = TRAINING_ACTIVATION_OBSERVERS if training else ACTIVATION_OBSERVERS
     return TensorConfig(
-        observer=observers[activations.observer],
+        section=recipe.activations,
         dtype=torch.quint8,
-        qscheme=QSCHEMES[activations.granularity, activations.scheme],
         quant_min=0,
         quant_max=127 if reduces_range(recipe) else 255,
-        power_of_two=activations.power_of_two,
-        training=training,
+        training=recipe.method == "qat",
     )
 
 
 def weight_config(recipe: Recipe) -> TensorConfig:
     """Weights are signed; one scale per output channel unless the recipe says otherwise."""
-    weights = recipe.weights
-    training = recipe.method == "qat"
-    granularity = weights.granularity
-    observers = TRAINING_WEIGHT_OBSERVERS if training else WEIGHT_OBSERVERS
     return TensorConfig(
-        observer=observers[granularity],
+        section=recipe.weights,
         dtype=torch.qint8,
-        qscheme=QSCHEMES[granularity, weights.scheme],
         quant_min=-128,
         quant_max=127,
-        power_of_two=weights.power_of_two,
-        training=training,
+        training=recipe.method == "qat",
     )
-
-
-def per_tensor(config: TensorConfig, scheme: str) -> TensorConfig:
-    """`config` with one scale for the whole tensor."""
-    observers = TRAINING_WEIGHT_OBSERVERS if config.training else WEIGHT_OBSERVERS
-    return replace(config, observer=observers["per_tensor"], qscheme=QSCHEMES["per_tensor", scheme])
 
 
 class QConfigs:
@@ -135,7 +111,7 @@ class QConfigs:
         static = _qconfig(activation, weight.factory())
         dynamic = _qconfig(default_dynamic_quant_observer, weight.factory())
         self._methods: dict[str, QConfig | None] = {"static": static, "qat": static, "dynamic": dynamic, "float": None}
-        transposed = _qconfig(activation, per_tensor(weight, recipe.weights.scheme).factory())
+        transposed = _qconfig(activation, weight.per_tensor().factory())
         self._special = _special(recipe, static, transposed)
         self._default = recipe.method
 
