@@ -35,7 +35,7 @@ def has_int8(module: GraphModule) -> bool:
 
 def weight_pairs(observed: nn.Module, int8: nn.Module) -> list[tuple[Tensor, Tensor]]:
     """Each weight of a layer as it was before conversion, batch norm folded in, and as its int8 form reads back."""
-    source = _plain(observed)
+    source = plain(observed)
     return [(getattr(source, name).detach(), weight.dequantize()) for name, weight in _packed(int8).items()]
 
 
@@ -52,7 +52,7 @@ def _packed(int8: Any) -> dict[str, Tensor]:
         return {}
 
 
-def _plain(observed: Any) -> Any:
+def plain(observed: Any) -> Any:
     """The float layer inside a fused one, or that a training one stands for."""
     layer = observed.to_float() if hasattr(observed, "to_float") else observed
     return layer[0] if isinstance(layer, _FusedModule) else layer
