@@ -30,8 +30,10 @@ class ClippingObserver(TallyObserver):
     A coordinate descent: both ends of the range are drawn in together, then in turn, while the loss falls.
     """
 
-    least_share = 0.0
-    """Of an end of the range, below which it is not worth looking."""
+    @property
+    def least_share(self) -> float:
+        """Share of an end of the range, below which it is not worth looking."""
+        return 0.0
 
     @abstractmethod
     def loss(self, low: Tensor, high: Tensor, rows: slice) -> Tensor:
@@ -49,7 +51,7 @@ class ClippingObserver(TallyObserver):
     def _search(self, least: Tensor, most: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """The best range within `least` and `most`, each [rows, 1]."""
         low, high, best = least, most, self.loss(least, most, rows)
-        coarse = _COARSE[_COARSE >= self.least_share].to(low.device)
+        coarse = _COARSE[self.least_share <= _COARSE].to(low.device)
         for moves_low, moves_high in _MOVES[self.symmetric]:
             for grid in (coarse, _FINE.to(low.device)):
                 lows = torch.maximum(low * grid, least) if moves_low else low.expand(-1, len(grid))

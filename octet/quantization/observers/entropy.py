@@ -23,7 +23,7 @@ class EntropyObserver(ClippingObserver):
     """
 
     @property
-    def least_share(self) -> float:  # type: ignore[override]  # what is fixed elsewhere depends on the integers here
+    def least_share(self) -> float:
         """A range has at least as many bins as integers."""
         return self.integers / self.counts.size(1)
 

@@ -35,12 +35,13 @@ class Scaled(UniformQuantizationObserverBase):
         """Whether any values were observed."""
         return self.min_val.numel() > 0 and bool((self.min_val <= self.max_val).all())
 
-    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+    def calculate_qparams(self, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Scale (float32) and zero point (int), one for each row: of the tensor, or of its channels."""
         if not self.seen:
             one = torch.ones(1, device=self.eps.device)
             return self._calculate_qparams(one.neg(), one)
-        scale_and_zero: tuple[Tensor, Tensor] = super().calculate_qparams()
+        # The observer that this is put before has it.
+        scale_and_zero: tuple[Tensor, Tensor] = super().calculate_qparams(**kwargs)  # type: ignore[safe-super, no-untyped-call]
         return scale_and_zero
 
     def _calculate_qparams(self, min_val: Tensor, max_val: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,9 +56,9 @@ class TallyObserver(Scaled, UniformQuantizationObserverBase):
     def kept_range(self) -> tuple[Tensor, Tensor]:
         """The least and the largest value to be represented, each of shape [rows], within `min_val` and `max_val`."""
 
-    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+    def calculate_qparams(self, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Scale (float32) and zero point (int), each of shape [rows]."""
-        return self._calculate_qparams(*self.kept_range()) if self.seen else super().calculate_qparams()
+        return self._calculate_qparams(*self.kept_range()) if self.seen else super().calculate_qparams(**kwargs)
 
     @property
     def symmetric(self) -> bool:
