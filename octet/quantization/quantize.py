@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from octet import torchscript
@@ -13,7 +14,7 @@ from octet.quantization.plan import Plan, plan_layers
 from octet.quantization.qconfigs import QConfigs
 from octet.quantization.rewrite import rewrite
 from octet.quantization.shapes import input_ranks, shapes_of
-from octet.quantization.train import UntrainableError, train
+from octet.quantization.training import UntrainableError, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from octet.data.samples import Samples
     from octet.progress import Stage
     from octet.quantization.rewrite import Rewritten
+    from octet.quantization.training import Checkpoint
     from octet.recipe import Recipe
     from octet.report import Epoch
 
@@ -63,6 +65,7 @@ def quantize_module(
     inputs: tuple[Tensor, ...],
     calibration: Samples | None,
     training: Samples | None,
+    checkpoint: Checkpoint | None = None,
     on_stage: Callable[[Stage, float, str], None],
 ) -> Quantized:
     """Quantizes `module` as `recipe` says; the engine must be set.
@@ -73,6 +76,7 @@ def quantize_module(
         inputs: A small batch to try kernels with.
         calibration: Where activation ranges come from; None where the recipe needs none.
         training: What QAT trains on.
+        checkpoint: Where QAT keeps its progress, and what it goes on from.
         on_stage: Gets the stage, the share of it that is done, and a line for people.
 
     What has no int8 kernel stays in float; where nothing has, the model comes back as it is, and the plan says why.
@@ -83,7 +87,7 @@ def quantize_module(
     """
     shapes = shapes_of(module, inputs)
     rewritten = rewrite(module, recipe, shapes)
-    job = _Job(rewritten, recipe, inputs, calibration, training, on_stage, QConfigs(recipe))
+    job = _Job(rewritten, recipe, inputs, calibration, training, checkpoint, on_stage, QConfigs(recipe))
     plan = plan_layers(rewritten, recipe, input_ranks(rewritten.module, shapes))
     on_stage("prepare", 0.0, "inserting observers")
     if recipe.method == "qat":
@@ -109,6 +113,7 @@ class _Job:
     inputs: tuple[Tensor, ...]
     calibration: Samples | None
     training: Samples | None
+    checkpoint: Checkpoint | None
     on_stage: Callable[[Stage, float, str], None]
     qconfigs: QConfigs
 
@@ -148,15 +153,19 @@ def _trained(job: _Job, observed: GraphModule, plan: Plan) -> tuple[tuple[Epoch,
     if job.training is None:
         return (), plan
     try:
-        return train(
+        trained = train(
             observed,
             job.module,
             job.training,
             job.recipe.training,
-            lambda done, of, message: job.on_stage("train", done / of, message),
-        ), plan
+            checkpoint=job.checkpoint,
+            on_progress=partial(job.on_stage, "train"),
+        )
     except UntrainableError as error:
         return (), plan.noting(f"Nothing was trained, ranges were only calibrated: {error}.")
+    for note in trained.notes:
+        plan = plan.noting(note)
+    return trained.epochs, plan
 
 
 def _float(job: _Job, plan: Plan) -> Quantized:
