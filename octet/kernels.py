@@ -144,13 +144,6 @@ TABLES: dict[Kernel, dict[str, tuple[Restriction, ...]]] = {"static": STATIC, "d
 WEIGHTED = frozenset({"Linear", *(f"Conv{kind}{dims}d" for kind in ("", "Transpose") for dims in (1, 2, 3))})
 """Types that multiply by a weight: nearly all of a model's work."""
 
-FOLDS: dict[str, frozenset[str]] = {
-    "BatchNorm1d": frozenset({"Conv1d", "ConvTranspose1d", "Linear"}),
-    "BatchNorm2d": frozenset({"Conv2d", "ConvTranspose2d"}),
-    "BatchNorm3d": frozenset({"Conv3d", "ConvTranspose3d"}),
-}
-"""Types that become part of the layer before them, if nothing else reads that layer's output."""
-
 
 def usual_method(type_name: str, method: Int8Method) -> Int8Method:
     """How a layer is done unless a rule says otherwise: recurrent layers have dynamic kernels only."""

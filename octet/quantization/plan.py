@@ -121,7 +121,7 @@ def plan_layers(rewritten: Rewritten, recipe: Recipe, ranks: Mapping[str, int] |
         for path in paths
     }
     called = {path: module.get_submodule(path) for path in paths if path not in sources}
-    called.update(rewritten.folded_layers)
+    called.update(rewritten.norms.gone)
     unmatched = unmatched_rules(recipe, called)
     calls = {
         call_unit(node.name): getattr(node.target, "__name__", str(node.target))

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 from torch.nn import functional
-from torch.nn.modules.conv import _ConvTransposeNd
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from octet.kernels import FOLDS
+from octet.quantization.norms import Norms, fold_batch_norms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octet.quantization.shapes import Shapes
     from octet.recipe import Recipe
 
@@ -31,15 +26,13 @@ class Rewritten:
     Attributes:
         module: The graph; its weights are those of the graph it was made from, batch norms folded in apart.
         sources: Path of a layer that was added -> path of the layer it is a further call of.
-        folded: Path of a batch norm that is gone -> path of the layer that it is now part of.
-        folded_layers: The batch norms that are gone, by path.
+        norms: What became of the batch norms.
         warnings: What is left in float by it.
     """
 
     module: fx.GraphModule
     sources: dict[str, str]
-    folded: dict[str, str]
-    folded_layers: dict[str, nn.Module]
+    norms: Norms
     warnings: tuple[str, ...]
 
 
@@ -52,10 +45,9 @@ def rewrite(module: fx.GraphModule, recipe: Recipe, shapes: Shapes) -> Rewritten
     if recipe.engine == "onednn":
         _keep_apart_what_broadcasts(own.graph, shapes)
     sources = _unshare(own, recipe)
-    folded = _fold_batch_norms(own, recipe)
+    norms = fold_batch_norms(own, recipe, shapes)
     own.recompile()
-    homes = {name: home for name, (home, _) in folded.items()}
-    return Rewritten(own, sources, homes, {name: norm for name, (_, norm) in folded.items()}, warnings)
+    return Rewritten(own, sources, norms, warnings)
 
 
 # FX knows these functions and packs their second argument, the weight, ahead of time. It does not know the operators.
@@ -120,37 +112,6 @@ def _keep_apart_what_broadcasts(graph: fx.Graph, shapes: Shapes) -> None:
             for layer in [source for source in node.all_input_nodes if source.op == "call_module"]:
                 with graph.inserting_before(node):
                     node.replace_input_with(layer, graph.call_method("contiguous", (layer,)))
-
-
-def _fold_batch_norms(module: fx.GraphModule, recipe: Recipe) -> dict[str, tuple[str, nn.Module]]:
-    """Folds batch norms where FX does it wrongly or not at all; path of each -> the layer it is part of, and itself.
-
-    FX loses the ReLU behind linear + batch norm, and refuses to train a transposed convolution with one.
-    """
-    folded = {}
-    calls = Counter(str(node.target) for node in module.graph.nodes if node.op == "call_module")
-    for node in list(module.graph.nodes):
-        before = node.all_input_nodes[0] if node.op == "call_module" and len(node.all_input_nodes) == 1 else None
-        if before is None or before.op != "call_module" or len(before.users) > 1:
-            continue
-        path, home = str(node.target), str(before.target)
-        norm, layer = module.get_submodule(path), module.get_submodule(home)
-        fold = _folding(layer, norm, recipe)
-        if fold is not None and calls[path] == calls[home] == 1:
-            module.add_submodule(home, fold(layer, norm))
-            node.replace_all_uses_with(before)
-            module.graph.erase_node(node)
-            folded[path] = (home, norm)
-    return folded
-
-
-def _folding(layer: nn.Module, norm: nn.Module, recipe: Recipe) -> Callable[..., nn.Module] | None:
-    """What folds `norm` into `layer` ahead of FX, if that is to be done."""
-    if type(layer).__name__ not in FOLDS.get(type(norm).__name__, ()):
-        return None
-    if isinstance(layer, _ConvTransposeNd):
-        return partial(fuse_conv_bn_eval, transpose=True)
-    return fuse_linear_bn_eval if isinstance(layer, nn.Linear) and recipe.method != "qat" else None
 
 
 def _unshare(module: fx.GraphModule, recipe: Recipe) -> dict[str, str]:
