@@ -145,7 +145,7 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
     job.on_stage("convert", 1.0, "converted")
     if not has_int8(int8):
         plan = plan.noting("Nothing was quantized: the report gives the reason for each layer.")
-    return Quantized(int8, scripted, job.module, observed, job.rewritten.folded, plan, epochs)
+    return Quantized(int8, scripted, job.module, observed, job.rewritten.norms.homes, plan, epochs)
 
 
 def _trained(job: _Job, observed: GraphModule, plan: Plan) -> tuple[tuple[Epoch, ...], Plan]:
@@ -171,4 +171,4 @@ def _trained(job: _Job, observed: GraphModule, plan: Plan) -> tuple[tuple[Epoch,
 def _float(job: _Job, plan: Plan) -> Quantized:
     """The float model, for where there is nothing to quantize."""
     module = job.module.eval()
-    return Quantized(module, torchscript.script(module), module, module, job.rewritten.folded, plan, ())
+    return Quantized(module, torchscript.script(module), module, module, job.rewritten.norms.homes, plan, ())
