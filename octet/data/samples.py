@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 FREE_SIZE = 32
 """What made-up inputs use for a size that may vary, other than the batch."""
+DIGESTED_AT_ONCE = 64
+"""Samples: arrays may be mapped files that memory could not hold."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,15 @@ class Samples:
     def sample_bytes(self) -> int:
         """Size of one sample's inputs."""
         return sum(array[:1].nbytes for array in self.arrays)
+
+    def digest(self) -> str:
+        """A sha-256 of every value, in order: equal for equal samples."""
+        digest = hashlib.sha256()
+        for array in (*self.arrays, *(() if self.targets is None else (self.targets,))):
+            digest.update(f"{array.dtype}{array.shape[1:]}".encode())
+            for rows in np.array_split(self.rows, len(self.rows) // DIGESTED_AT_ONCE + 1):
+                digest.update(np.ascontiguousarray(array[rows]))
+        return digest.hexdigest()
 
     def take(self, indices: np.ndarray | slice) -> Samples:
         """Only the samples at `indices`."""

@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from octet import torchscript
-from octet.quantization import quantize_module
+from octet.quantization import Checkpoint, quantize_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import torch
     from torch import Tensor
@@ -29,13 +30,25 @@ SAMPLE_SIZE = 4
 
 @dataclass(frozen=True)
 class Job:
-    """A model, what is to be done to it, and what with."""
+    """A model, what is to be done to it, and what with.
+
+    Attributes:
+        program: The model as it was read.
+        recipe: What is to be done.
+        data: What with.
+        module: The float model.
+        stages: Takes the progress.
+        checkpoint: Where QAT keeps its progress, and what it goes on from.
+        on_checkpoint: Called each time that file is complete.
+    """
 
     program: Program
     recipe: Recipe
     data: JobData
     module: GraphModule
     stages: Stages
+    checkpoint: Path | None
+    on_checkpoint: Callable[[], None]
 
     @cached_property
     def scripted(self) -> torch.jit.ScriptModule:
@@ -56,5 +69,12 @@ class Job:
             inputs=self.inputs,
             calibration=self.data.calibration,
             training=self.data.training if self.recipe.method == "qat" else None,
+            checkpoint=self._checkpoint(),
             on_stage=on_stage,
         )
+
+    def _checkpoint(self) -> Checkpoint | None:
+        if self.checkpoint is None or self.data.training is None:
+            return None
+        facts = (self.program.sha256, self.recipe.canonical(), self.data.training.digest())
+        return Checkpoint(self.checkpoint, job=" ".join(facts), on_saved=self.on_checkpoint)

@@ -14,9 +14,16 @@ from octet.progress import OnProgress, ignore
 from octet.quantization import use_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from octet.data.dataset import Dataset
     from octet.program import Program
     from octet.recipe import Recipe
+
+
+def _nothing() -> None:
+    """What is done about a checkpoint by default."""
 
 
 def quantize(
@@ -26,6 +33,8 @@ def quantize(
     calibration: Dataset | None = None,
     evaluation: Dataset | None = None,
     on_progress: OnProgress = ignore,
+    checkpoint: Path | None = None,
+    on_checkpoint: Callable[[], None] = _nothing,
 ) -> Result:
     """Quantizes `program` as `recipe` says, and measures what that did.
 
@@ -36,6 +45,9 @@ def quantize(
         evaluation: What both models are compared on. Without it, calibration data that was not used is taken, then
             the calibration data itself, then synthetic inputs; the report says which.
         on_progress: Told how far the job is.
+        checkpoint: A file that QAT writes after each epoch and, if it is there already, goes on from. One of another
+            job is ignored, and the report says so. It is the caller's to remove.
+        on_checkpoint: Called each time that file is complete.
 
     Raises:
         InvalidDatasetError: If data is missing, or does not fit the model.
@@ -46,7 +58,7 @@ def quantize(
     stages = Stages(recipe, on_progress)
     stages.at("load", 0.0, "building the model")
     data = choose_data(program.spec, recipe, calibration, evaluation)
-    job = Job(program, recipe, data, program.module(), stages)
+    job = Job(program, recipe, data, program.module(), stages, checkpoint, on_checkpoint)
     try_out(job.module, job.inputs)  # early, and about the model itself
     with use_engine(recipe.engine):
         quantized = job.quantized(stages.at)

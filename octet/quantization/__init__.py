@@ -6,8 +6,10 @@ from octet.quantization.graph_mode import fuse
 from octet.quantization.plan import Plan
 from octet.quantization.qconfigs import reduces_range
 from octet.quantization.quantize import Quantized, quantize_module
+from octet.quantization.training import Checkpoint
 
 __all__ = [
+    "Checkpoint",
     "Plan",
     "Quantized",
     "executed_method",
