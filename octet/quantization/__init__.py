@@ -6,16 +6,19 @@ from octet.quantization.graph_mode import fuse
 from octet.quantization.plan import Plan
 from octet.quantization.qconfigs import reduces_range
 from octet.quantization.quantize import Quantized, quantize_module
+from octet.quantization.simulation import Simulated, simulate
 from octet.quantization.training import Checkpoint
 
 __all__ = [
     "Checkpoint",
     "Plan",
     "Quantized",
+    "Simulated",
     "executed_method",
     "fuse",
     "quantize_module",
     "reduces_range",
+    "simulate",
     "use_engine",
     "weight_pairs",
 ]

@@ -1,0 +1,96 @@
+"""Which layers can be rounded, where their channels are, and how a recipe rounds each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from octet.quantization.plan import rule_of
+from octet.quantization.simulation.formats import KERNEL_BITS, activation_format, reduced, weight_format
+from octet.quantization.simulation.roundings import Dynamic
+
+if TYPE_CHECKING:
+    from octet.quantization.plan import LayerPlan, Plan
+    from octet.quantization.rewrite import Rewritten
+    from octet.quantization.simulation.formats import Format
+    from octet.recipe import LayerRule, Recipe
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where a type of layer has its channels, counted from the end.
+
+    Attributes:
+        weight_axis: Of its weights, output channels; None: the first.
+        input_axis: Of its input; None: that is no activation.
+    """
+
+    weight_axis: int | None
+    input_axis: int | None
+
+
+KINDS: dict[str, Kind] = {
+    "Linear": Kind(None, -1),
+    **{f"Conv{dims}d": Kind(None, -dims - 1) for dims in (1, 2, 3)},
+    **{f"ConvTranspose{dims}d": Kind(-dims - 1, -dims - 1) for dims in (1, 2, 3)},
+    **dict.fromkeys(("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"), Kind(None, -1)),
+    **dict.fromkeys(("Embedding", "EmbeddingBag"), Kind(None, None)),
+}
+"""Types that can be rounded, by name. The states of recurrent layers stay as they are."""
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is to be rounded of one layer.
+
+    Attributes:
+        kind: Where its channels are.
+        weights: The format of its weights; None: they stay as they are.
+        activation: The format of its input, or a range for every call; None: it stays as it is.
+    """
+
+    kind: Kind
+    weights: Format | None
+    activation: Format | Dynamic | None
+
+
+def treatments(rewritten: Rewritten, plan: Plan, recipe: Recipe) -> dict[str, Treatment]:
+    """What `recipe` rounds of each layer, by path in the order of calls; `plan` is the one for kernels."""
+    treat = _simulated if recipe.method == "simulate" else _like_kernels
+    found = {
+        path: treat(
+            kind,
+            layer,
+            rule_of(rewritten.sources.get(path, path), rewritten.module.get_submodule(path), recipe),
+            recipe,
+        )
+        for path, layer in plan.layers.items()
+        if (kind := KINDS.get(layer.module_type.__name__))
+    }
+    return {path: treatment for path, treatment in found.items() if treatment is not None}
+
+
+def _simulated(kind: Kind, layer: LayerPlan, rule: LayerRule | None, recipe: Recipe) -> Treatment | None:
+    """Every layer that has weights, whether or not it has a kernel."""
+    del layer
+    if rule is not None and rule.method == "float":
+        return None
+    weight_bits, bits = (rule and rule.bits) or recipe.weights.bits, recipe.activations.bits
+    return Treatment(
+        kind,
+        weight_format(recipe, weight_bits) if weight_bits else None,
+        activation_format(recipe, bits) if bits and kind.input_axis is not None else None,
+    )
+
+
+def _like_kernels(kind: Kind, layer: LayerPlan, rule: LayerRule | None, recipe: Recipe) -> Treatment | None:
+    """Every layer that has a kernel, as the kernel takes it."""
+    if layer.method == "float":
+        return None
+    weights = weight_format(recipe, (rule and rule.bits) or KERNEL_BITS)
+    if kind.weight_axis is not None:
+        weights = weights.but(granularity="per_tensor")  # as the kernels of transposed convolutions take them
+    activation = (
+        Dynamic(reduced(KERNEL_BITS, recipe)) if layer.method == "dynamic" else activation_format(recipe, KERNEL_BITS)
+    )
+    return Treatment(kind, weights, None if kind.input_axis is None else activation)
