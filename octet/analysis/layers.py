@@ -29,7 +29,7 @@ def layer_facts(spec: ProgramSpec, quantized: Quantized, recipe: Recipe, samples
     noise: dict[str, Noise] = {}
     if recipe.measure.layers:
         names = {layer.name for layer in weighted}
-        noise = activation_noise(fuse(quantized.source, recipe), quantized.int8, names, samples)
+        noise = activation_noise(fuse(quantized.source, quantized.plan, recipe), quantized.int8, names, samples)
     return tuple(_facts(layer, folded.get(layer.name, layer.name), quantized, recipe, noise) for layer in weighted)
 
 

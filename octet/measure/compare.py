@@ -82,13 +82,17 @@ class Comparison:
 def compare(fp32: nn.Module, int8: nn.Module, samples: Samples, on_step: Callable[[int, int], None]) -> Comparison:
     """Runs all of `samples` through both models; `on_step` gets (done, all) samples."""
     comparison = Comparison()
-    size = max(1, min(LARGEST_BATCH, BATCH_BYTES // samples.sample_bytes))
     with torch.inference_mode(), kept(fp32, int8):
-        for batch in samples.batches(size):
+        for batch in samples.batches(batch_size(samples)):
             wanted, got = (first_output(model(*batch.inputs))[: batch.count] for model in (fp32, int8))
             comparison.add(wanted, got, None if batch.targets is None else batch.targets[: batch.count])
             on_step(comparison.samples, len(samples))
     return comparison
+
+
+def batch_size(samples: Samples) -> int:
+    """How many of `samples` are run at once."""
+    return max(1, min(LARGEST_BATCH, BATCH_BYTES // samples.sample_bytes))
 
 
 def first_output(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:

@@ -14,7 +14,7 @@ class LayerFacts(Part):
 
     name: str
     type: str
-    method: Literal["static", "dynamic", "qat", "float"]
+    method: Literal["static", "dynamic", "qat", "float", "simulated"]
     reason: str | None = Field(None, description="Why it stayed in float, where it did.")
     parameters: int = 0
     bits: int | None = Field(None, description="Bits of its weights; null: float.")
@@ -90,3 +90,4 @@ class Sensitivity(Part):
     layers: tuple[LayerSensitivity, ...] = Field(description="The most sensitive first.")
     curve: tuple[CurvePoint, ...] = Field(description="By ever more layers left in float.")
     samples: int = Field(description="How many samples of the evaluation data each was run on.")
+    passes: int = Field(description="Runs of them: two in fp32, one for each layer, one for each point but the last.")
