@@ -75,7 +75,7 @@ class Samples:
         for array in (*self.arrays, *(() if self.targets is None else (self.targets,))):
             digest.update(f"{array.dtype}{array.shape[1:]}".encode())
             for rows in np.array_split(self.rows, len(self.rows) // DIGESTED_AT_ONCE + 1):
-                digest.update(np.ascontiguousarray(array[rows]))
+                digest.update(np.ascontiguousarray(array[rows]).data)
         return digest.hexdigest()
 
     def take(self, indices: np.ndarray | slice) -> Samples:

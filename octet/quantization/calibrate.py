@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.ao.quantization import disable_fake_quant, enable_fake_quant, enable_observer
 
+from octet.quantization.training.fakes import fakes_of
 from octet.state import kept
 
 if TYPE_CHECKING:
@@ -29,3 +30,5 @@ def calibrate(observed: GraphModule, samples: Samples, batch_size: int, on_step:
             done += batch.count
             on_step(done, len(samples))
     observed.apply(enable_fake_quant)
+    for fake in fakes_of(observed):
+        fake.settle()

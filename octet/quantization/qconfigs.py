@@ -15,12 +15,12 @@ from torch.ao.quantization import (
     get_default_qat_qconfig_mapping,
     get_default_qconfig_mapping,
 )
-from torch.ao.quantization.fake_quantize import FakeQuantize
 from torch.ao.quantization.observer import default_dynamic_quant_observer
 
 from octet.engines import ENGINES
 from octet.quantization.exempt import SOFTMAX
 from octet.quantization.observers import OBSERVERS
+from octet.quantization.training.fakes import Fake
 
 if TYPE_CHECKING:
     from octet.quantization.plan import Plan
@@ -66,7 +66,7 @@ class TensorConfig:
         if section.observer == "percentile":
             arguments["percentile"] = section.percentile
         if self.training:
-            return FakeQuantize.with_args(observer=observer, **arguments)  # type: ignore[no-untyped-call]
+            return Fake.with_args(observer=observer, **arguments)  # type: ignore[no-untyped-call]
         return observer.with_args(**arguments)
 
     def per_tensor(self) -> TensorConfig:
@@ -120,7 +120,8 @@ class QConfigs:
         mapping = QConfigMapping().set_global(self._methods[self._default])
         if self._default != "dynamic":
             for key, qconfig in self._special.items():
-                mapping.set_object_type(key, qconfig)
+                if not isinstance(key, type):  # layers go by their names; FX fuses none whose types have qconfigs apart
+                    mapping.set_object_type(key, qconfig)
             for softmax in SOFTMAX:
                 mapping.set_object_type(softmax, None)
         for name, layer in plan.layers.items():

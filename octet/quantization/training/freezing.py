@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torch import nn
-from torch.ao.quantization import FakeQuantizeBase
 from torch.nn.modules.dropout import _DropoutNd
+
+from octet.quantization.training.fakes import fakes_of
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -26,11 +27,14 @@ class Freezing:
 
     def __init__(self, observed: GraphModule, training: Training, steps: int) -> None:
         self._observed = observed
-        self._fakes = [module for module in observed.modules() if isinstance(module, FakeQuantizeBase)]
+        self._fakes = fakes_of(observed)
         self._norms = [module for module in observed.modules() if isinstance(module, _NORMS)]
         self._ranges_until = training.freeze_observers * steps
         self._statistics_until = training.freeze_batch_norm * steps
         self._ranges_follow: bool | None = None
+        if self._ranges_until > 0:
+            for fake in self._fakes:
+                fake.follow()
         if "distillation" in training.losses:
             # The teacher drops nothing: against it, dropout is an error to unlearn that outweighs the rounding.
             observed.apply(_drop_nothing)

@@ -124,10 +124,8 @@ class _Loop:
 
     def run(self) -> Trained:
         """All epochs that are left."""
-        if self.held_back is None:
-            self.notes += (
-                "There was too little data to hold any back from training: the last epoch was kept, not the best.",
-            )
+        if self.held_back is None and self.training.validation > 0:
+            self.notes += ("There was too little data to hold any back from training: the last epoch was kept.",)
         if not self._resumed():
             self._judge(Epoch(number=0, loss=None))
         try:

@@ -33,7 +33,8 @@ def test_training_lowers_the_loss_and_recovers_what_coarse_scales_cost() -> None
 @pytest.mark.parametrize("family", ["residual", "conv-gru"])
 def test_the_same_seed_gives_the_same_model(family: str) -> None:
     inputs = inputs_of(family)
-    runs = [quantized(make(family), recipe_of("qat", training={"seed": seed}), inputs) for seed in (3, 3, 4)]
+    recipes = [recipe_of("qat", training={"seed": seed, "validation": 0}) for seed in (3, 3, 4)]
+    runs = [quantized(make(family), recipe, inputs) for recipe in recipes]
     with torch.no_grad():
         first, again, other = (run.scripted(inputs) for run in runs)
     assert torch.equal(first, again)
@@ -58,8 +59,8 @@ def test_values_teach_a_regressor() -> None:
     assert losses[-1] < losses[1]
 
 
-def test_a_loss_that_diverges_is_named_with_its_epoch() -> None:
-    recipe = recipe_of("qat", training={"learning_rate": 1e30, "epochs": 3})
+def test_a_loss_that_diverges_at_once_is_named_with_its_epoch() -> None:
+    recipe = recipe_of("qat", training={"learning_rate": 1e19, "epochs": 3})
     with pytest.raises(QuantizationFailedError, match=r"loss became (nan|inf) in epoch 1") as failure:
         quantized(make("mlp"), recipe, inputs_of("mlp"))
     assert "learning_rate" in str(failure.value.hint)
