@@ -29,7 +29,7 @@ def judge(
 
 _NOT_JUDGED = {
     "max_accuracy_drop": "there are no labels to measure accuracy by",
-    "min_speedup": "the engine is not made for this CPU",
+    "min_speedup": "there is no latency of a CPU that the engine is made for",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from octet import torchscript
 from octet.analysis import layer_facts
@@ -22,20 +22,42 @@ from octet.report import EngineFacts, ModelFacts, Report, Size
 from octet.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
     from octet.pipeline.job import Job
     from octet.program import Program
     from octet.quantization import Quantized
     from octet.recipe import Recipe
-    from octet.report import Accuracy, Fidelity, Latency, LayerFacts
+    from octet.report import Latency, LayerFacts
 
 
 def report_of(job: Job, quantized: Quantized) -> Report:
     """What was done to the model of `job`, and what it did; the engine must be set."""
-    fidelity, accuracy = _compare(job, quantized)
-    layers = _layers(job, quantized)
-    latency = _latency(job, quantized)
-    gates = judge(job.recipe.gates, accuracy, fidelity, latency)
-    size = _size(job, quantized)
+    fp32, int8 = (torchscript.saved_bytes(model) for model in (job.scripted, quantized.scripted))
+    return figures_of(
+        job,
+        quantized.scripted,
+        warnings=quantized.plan.warnings,
+        layers=_layers(job, quantized),
+        latency=_latency(job, quantized),
+        size=Size(fp32=fp32, int8=int8, ratio=fp32 / int8),
+        training=quantized.epochs,
+    )
+
+
+def figures_of(job: Job, scripted: torch.jit.ScriptModule, *, warnings: Sequence[str], **parts: Any) -> Report:
+    """The report with these `parts`, and what all reports have: `scripted` beside fp32, judged by the gates."""
+    job.stages.at("measure", 0.9, "comparing both models")
+    comparison = compare(
+        job.module,
+        scripted,
+        job.data.evaluation,
+        lambda done, of: job.stages.at("measure", 0.9 + 0.1 * done / of, f"comparing sample {done} of {of}"),
+    )
+    accuracy, fidelity = comparison.accuracy(), comparison.fidelity(job.data.evaluated_on)
+    gates = judge(job.recipe.gates, accuracy, fidelity, parts["latency"])
     job.stages.at("measure", 1.0, "measured")
     job.stages.stop()
     return Report(
@@ -46,37 +68,18 @@ def report_of(job: Job, quantized: Quantized) -> Report:
         machine=machine_facts(),
         calibration=job.data.calibration_facts,
         evaluation=job.data.evaluation_facts,
-        training=quantized.epochs,
-        latency=latency,
         accuracy=accuracy,
         fidelity=fidelity,
-        size=size,
-        layers=layers,
         gates=gates,
         verdict="fails" if any(gate.passed is False for gate in gates) else "passes",
-        warnings=(
-            *job.program.spec.notes,
-            *job.data.warnings,
-            *quantized.plan.warnings,
-            *_warnings(job),
-            *not_judged(gates),
-        ),
+        warnings=(*job.program.spec.notes, *job.data.warnings, *warnings, *_warnings(job), *not_judged(gates)),
         seconds=dict(job.stages.seconds),
+        **parts,
     )
-
-
-def _compare(job: Job, quantized: Quantized) -> tuple[Fidelity, Accuracy | None]:
-    comparison = compare(
-        job.module,
-        quantized.scripted,
-        job.data.evaluation,
-        lambda done, of: job.stages.at("measure", 0.4 * done / of, f"comparing sample {done} of {of}"),
-    )
-    return comparison.fidelity(job.data.evaluated_on), comparison.accuracy()
 
 
 def _layers(job: Job, quantized: Quantized) -> tuple[LayerFacts, ...]:
-    job.stages.at("measure", 0.4, "measuring each layer")
+    job.stages.at("measure", 0.0, "measuring each layer")
     return layer_facts(job.program.spec, quantized, job.recipe, job.data.evaluation)
 
 
@@ -84,7 +87,7 @@ def _latency(job: Job, quantized: Quantized) -> tuple[Latency, ...]:
     """One figure for each batch size of the recipe, or for the only one that the model takes."""
     fixed = job.data.evaluation.fixed_batch
     sizes = (fixed,) if fixed else job.recipe.measure.batch_sizes
-    return tuple(_latency_at(size, 0.5 + 0.5 * place / len(sizes), job, quantized) for place, size in enumerate(sizes))
+    return tuple(_latency_at(size, 0.3 + 0.6 * place / len(sizes), job, quantized) for place, size in enumerate(sizes))
 
 
 def _latency_at(size: int, share: float, job: Job, quantized: Quantized) -> Latency:
@@ -101,11 +104,6 @@ def _latency_at(size: int, share: float, job: Job, quantized: Quantized) -> Late
             seconds=job.recipe.measure.seconds,
             representative=_representative(job.recipe),
         )
-
-
-def _size(job: Job, quantized: Quantized) -> Size:
-    fp32, int8 = (torchscript.saved_bytes(model) for model in (job.scripted, quantized.scripted))
-    return Size(fp32=fp32, int8=int8, ratio=fp32 / int8)
 
 
 def _model_facts(program: Program) -> ModelFacts:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
+    from octet.pipeline.job import Job
     from octet.pipeline.stages import Stages
     from octet.progress import OnProgress
     from octet.report import Report
@@ -37,6 +38,11 @@ class Result:
     _spec: ProgramSpec = field(repr=False)
     _inputs: tuple[Tensor, ...] = field(repr=False)
     _stages: Stages = field(repr=False)
+
+    @classmethod
+    def of(cls, job: Job, module: GraphModule, scripted: torch.jit.ScriptModule, report: Report) -> Result:
+        """What came of `job`."""
+        return cls(module, report, scripted, job.program.spec, job.inputs, job.stages)
 
     def save(self, directory: str | Path, *, on_progress: OnProgress | None = None) -> Path:
         """Writes the artifact, and loads it in a fresh process to see that it gives the same outputs.

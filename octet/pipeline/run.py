@@ -8,6 +8,7 @@ from octet.pipeline.inputs import choose_data
 from octet.pipeline.job import Job
 from octet.pipeline.reporting import report_of
 from octet.pipeline.result import Result
+from octet.pipeline.simulation import simulation
 from octet.pipeline.stages import Stages
 from octet.pipeline.trial import try_out
 from octet.progress import OnProgress, ignore
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from octet.data.dataset import Dataset
     from octet.program import Program
-    from octet.recipe import Recipe
+    from octet.recipe import Method, Recipe
 
 
 def _nothing() -> None:
@@ -61,6 +62,14 @@ def quantize(
     job = Job(program, recipe, data, program.module(), stages, checkpoint, on_checkpoint)
     try_out(job.module, job.inputs)  # early, and about the model itself
     with use_engine(recipe.engine):
-        quantized = job.quantized(stages.at)
-        report = report_of(job, quantized)
-    return Result(quantized.int8, report, quantized.scripted, program.spec, job.inputs, stages)
+        return _TOLD.get(recipe.method, _conversion)(job)
+
+
+def _conversion(job: Job) -> Result:
+    """One model, of kernels."""
+    quantized = job.quantized(job.stages.at)
+    return Result.of(job, quantized.int8, quantized.scripted, report_of(job, quantized))
+
+
+_TOLD: dict[Method, Callable[[Job], Result]] = {"simulate": simulation}
+"""Methods that tell another story."""
