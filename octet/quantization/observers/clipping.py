@@ -12,10 +12,6 @@ from octet.quantization.observers.tally import TallyObserver
 if TYPE_CHECKING:
     from torch import Tensor
 
-_COARSE = torch.logspace(-3, 0, 64).flip(0)
-_FINE = torch.linspace(1 / 1.12, 1.12, 16)  # about from one coarse share to the next
-"""What the ends of a range are multiplied by in one search."""
-
 _BOTH, _HIGH, _LOW = (True, True), (False, True), (True, False)
 _MOVES = {True: (_BOTH,), False: (_BOTH, _HIGH, _LOW, _HIGH, _LOW)}
 """Which ends are moved, one search after the other, where the scheme is symmetric and where it is not."""
@@ -30,10 +26,9 @@ class ClippingObserver(TallyObserver):
     A coordinate descent: both ends of the range are drawn in together, then in turn, while the loss falls.
     """
 
-    @property
-    def least_share(self) -> float:
-        """Share of an end of the range, below which it is not worth looking."""
-        return 0.0
+    @abstractmethod
+    def grids(self) -> tuple[Tensor, ...]:
+        """What the ends of a range are multiplied by to find a better one, one search after the other."""
 
     @abstractmethod
     def loss(self, low: Tensor, high: Tensor, rows: slice) -> Tensor:
@@ -42,7 +37,11 @@ class ClippingObserver(TallyObserver):
     def kept_range(self) -> tuple[Tensor, Tensor]:
         """The range with the least loss that was found."""
         low, high = self.min_val.clamp(max=0.0), self.max_val.clamp(min=0.0)
-        step = max(1, _CELLS_AT_ONCE // (len(_COARSE) * self.counts.size(1)))
+        if self.symmetric:
+            high = torch.maximum(-low, high)
+            low = -high
+        candidates = max(map(len, self.grids()), default=1)
+        step = max(1, _CELLS_AT_ONCE // (candidates * self.counts.size(1)))
         for start in range(0, len(low), step):
             rows = slice(start, start + step)
             low[rows], high[rows] = self._search(low[rows, None], high[rows, None], rows)
@@ -51,9 +50,8 @@ class ClippingObserver(TallyObserver):
     def _search(self, least: Tensor, most: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """The best range within `least` and `most`, each [rows, 1]."""
         low, high, best = least, most, self.loss(least, most, rows)
-        coarse = _COARSE[self.least_share <= _COARSE].to(low.device)
         for moves_low, moves_high in _MOVES[self.symmetric]:
-            for grid in (coarse, _FINE.to(low.device)):
+            for grid in self.grids():
                 lows = torch.maximum(low * grid, least) if moves_low else low.expand(-1, len(grid))
                 highs = torch.minimum(high * grid, most) if moves_high else high.expand(-1, len(grid))
                 loss, place = self.loss(lows, highs, rows).min(1, keepdim=True)
@@ -71,6 +69,11 @@ class MseObserver(ClippingObserver):
     here on the values themselves, as Choukroun et al. search it (arXiv 1902.06822, section 3), and with the scale and
     the zero point that the scheme will use.
     """
+
+    def grids(self) -> tuple[Tensor, ...]:
+        """The error has one valley: far shares first, then those around the best."""
+        device = self.width.device
+        return torch.logspace(0, -3, 64, device=device), torch.linspace(1 / 1.12, 1.12, 16, device=device)
 
     def loss(self, low: Tensor, high: Tensor, rows: slice) -> Tensor:
         """The squared error, summed up over the counted values."""

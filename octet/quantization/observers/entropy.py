@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import pad
 
 from octet.quantization.observers.clipping import ClippingObserver
+from octet.quantization.observers.tally import PER_TENSOR
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,15 +23,15 @@ class EntropyObserver(ClippingObserver):
     arXiv 2004.09602, section "Calibration". As there, a range of fewer bins than integers says nothing.
     """
 
-    @property
-    def least_share(self) -> float:
-        """A range has at least as many bins as integers."""
-        return self.integers / self.counts.size(1)
+    def grids(self) -> tuple[Tensor, ...]:
+        """The divergence is jagged: shares are tried that are bins apart, down to as many bins as integers."""
+        apart = 1 if self.qscheme in PER_TENSOR else 4
+        shares = torch.arange(self.side, 0, -apart, device=self.width.device) / self.side
+        shares = shares[shares * self.counts.size(1) >= self.integers]
+        return (shares,) if len(shares) else ()
 
     def loss(self, low: Tensor, high: Tensor, rows: slice) -> Tensor:
         """The divergence in nats, infinite where it says nothing."""
-        if self.least_share > 1:
-            return torch.zeros_like(low)  # the bins are too coarse to tell: nothing is clipped
         counts, width = self.counts[rows], torch.where(self.width > 0, self.width, 1.0)[rows, None]
         first, last = (torch.floor(end / width + 0.5).long() + self.side for end in (low, high))
         edges = self._edges(low, high, width).clamp(first[..., None], last[..., None] + 1)
@@ -49,7 +50,8 @@ class EntropyObserver(ClippingObserver):
         """The first bin of each integer and the one after the last, [rows, candidates, integers + 1]."""
         scale, zero = (each[..., None] for each in self._calculate_qparams(low, high))
         between = torch.arange(self.quant_min, self.quant_max, device=low.device) + 0.5 - zero
-        inner = torch.ceil(between * scale / width[..., None]).long() + self.side
+        # A bin halfway between two integers counts for the larger one, however its place is rounded.
+        inner = torch.ceil(between * scale / width[..., None] - 1e-3).long() + self.side
         return pad(pad(inner, (1, 0), value=0), (0, 1), value=self.counts.size(1))
 
 

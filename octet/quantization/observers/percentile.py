@@ -16,7 +16,7 @@ class PercentileObserver(TallyObserver):
     """Keeps `percentile` percent of the values and clips the rest, half of it at each end.
 
     Under a symmetric scheme the share is that of the magnitudes. Wu et al., "Integer Quantization for Deep Learning
-    Inference", arXiv 2004.09602, section 3.3 (percentile).
+    Inference", arXiv 2004.09602, section "Calibration".
     """
 
     def __init__(self, percentile: float = 99.99, **kwargs: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tiny_models import inputs_of, make
 from torch import Tensor, nn
 
 from octet.quantization import reduces_range
-from octet.quantization.observers import POWER_OF_TWO, HistogramObserver
+from octet.quantization.observers import OBSERVERS, HistogramObserver
 
 if TYPE_CHECKING:
     from octet.quantization import Quantized
@@ -35,9 +35,10 @@ def is_power_of_two(scale: float) -> bool:
 
 
 @pytest.mark.parametrize("method", ["static", "qat"])
-@pytest.mark.parametrize("observer", ["minmax", "moving_average", "histogram"])
+@pytest.mark.parametrize("observer", ["minmax", "moving_average", "histogram", "percentile", "mse", "entropy"])
 def test_power_of_two_scales_are_powers_of_two(method: str, observer: str) -> None:
-    recipe = recipe_of(method, weights={"power_of_two": True}, activations={"power_of_two": True, "observer": observer})
+    weights = {"power_of_two": True, "observer": "minmax" if observer == "histogram" else observer}
+    recipe = recipe_of(method, weights=weights, activations={"power_of_two": True, "observer": observer})
     model, inputs = make("residual"), inputs_of("residual")
     result = quantized(model, recipe, inputs)
     assert all(map(is_power_of_two, weight_of(result).q_per_channel_scales().tolist()))
@@ -46,10 +47,11 @@ def test_power_of_two_scales_are_powers_of_two(method: str, observer: str) -> No
     assert sqnr_of(model, result, recipe, inputs) > 15
 
 
-@pytest.mark.parametrize("observer", POWER_OF_TWO)
-def test_a_power_of_two_scale_is_the_next_larger_one(observer: type) -> None:
+@pytest.mark.parametrize(("name", "granularity"), [key for key in OBSERVERS if key[0] not in {"mse", "entropy"}])
+def test_a_power_of_two_scale_is_the_next_larger_one(name: Any, granularity: str) -> None:
+    qscheme = torch.per_channel_affine if granularity == "per_channel" else torch.per_tensor_affine
     data = torch.rand(4, 64) * 3 + 0.5
-    plain, rounded = observer(), POWER_OF_TWO[observer]()
+    plain, rounded = (OBSERVERS[name, granularity](qscheme=qscheme, power_of_two=wanted) for wanted in (False, True))
     for each in (plain, rounded):
         each(data)
     ratio = rounded.calculate_qparams()[0] / plain.calculate_qparams()[0]
@@ -58,12 +60,34 @@ def test_a_power_of_two_scale_is_the_next_larger_one(observer: type) -> None:
 
 
 def test_a_power_of_two_scale_keeps_zero_exact_and_the_range_representable() -> None:
-    observer = POWER_OF_TWO[torch.ao.quantization.MinMaxObserver](dtype=torch.quint8)
+    observer = OBSERVERS["minmax", "per_tensor"](dtype=torch.quint8, power_of_two=True)
     data = torch.linspace(-1.3, 2.9, 100)
     observer(data)
     scale, zero_point = observer.calculate_qparams()
     back = torch.quantize_per_tensor(data, scale.item(), zero_point.item(), torch.quint8).dequantize()
     assert (back - data).abs().max() <= scale / 2 + 1e-6
+
+
+@pytest.mark.parametrize(("name", "granularity"), OBSERVERS)
+@pytest.mark.parametrize("value", [0.0, 3.0, -0.25])
+def test_a_constant_has_a_scale_that_represents_it(value: float, name: Any, granularity: str) -> None:
+    qscheme = torch.per_channel_affine if granularity == "per_channel" else torch.per_tensor_affine
+    observer = OBSERVERS[name, granularity](dtype=torch.quint8, qscheme=qscheme)
+    observer(torch.full((2, 50), value))
+    scale, zero_point = (each[0].item() for each in observer.calculate_qparams())
+    assert scale > 1e-4
+    assert torch.quantize_per_tensor(torch.tensor(value), scale, zero_point, torch.quint8).dequantize() == (
+        pytest.approx(value, abs=scale / 2 + 1e-6)
+    )
+
+
+@pytest.mark.parametrize(("name", "granularity"), OBSERVERS)
+def test_an_observer_that_saw_nothing_says_so_and_gives_a_scale(name: Any, granularity: str) -> None:
+    qscheme = torch.per_channel_affine if granularity == "per_channel" else torch.per_tensor_affine
+    observer = OBSERVERS[name, granularity](dtype=torch.quint8, qscheme=qscheme)
+    observer(torch.empty(0, 4))
+    assert not observer.seen
+    assert observer.calculate_qparams()[0].item() > 1e-4
 
 
 def test_without_the_option_scales_are_not_powers_of_two() -> None:
