@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class Mlp(nn.Module):
-    """A chain of linear layers, one of which has a weight that dwarfs all others of its row."""
+    """A chain of linear layers, one of which has weights that dwarf all others, and meet a zero."""
 
     def __init__(self, depth: int, sensitive: int | None = None) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(nn.Linear(8, 8) for _ in range(depth)))
+        linears = [nn.Linear(8, 8) for _ in range(depth)]
         if sensitive is not None:
             with torch.no_grad():
-                self.layers[sensitive].weight[:, 0] = 1000.0
-                self.layers[sensitive].weight[:, 0] *= torch.tensor([1.0, -1.0] * 4)
+                linears[sensitive].weight[:, 0] = torch.tensor([1000.0, -1000.0] * 4)
+        self.layers = nn.ModuleList(linears)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output of the last layer; the large weight meets a zero."""
+        """The output of the last layer."""
         for layer in self.layers:
             x = layer(torch.tanh(x) * (torch.arange(8) > 0))
         return x
@@ -132,7 +132,7 @@ def test_a_layer_whose_rounding_gives_no_number_is_ranked_first() -> None:
             self.fatal = nn.Linear(8, 8, bias=False)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.fine(x) + 1e-3 / self.fatal(torch.ones_like(x))
+            return torch.add(self.fine(x), 1e-3 / self.fatal(torch.ones_like(x)))
 
     model = Division().eval()
     with torch.no_grad():
