@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import operator
 from typing import TYPE_CHECKING
 
 import torch
-from torch.ao.nn.intrinsic import LinearLeakyReLU, LinearTanh
+from torch import nn
 from torch.ao.nn.intrinsic.quantized import ConvAdd2d, ConvAddReLU2d
 from torch.ao.quantization import FakeQuantizeBase, ObserverBase
 from torch.ao.quantization.backend_config import BackendConfig, get_native_backend_config, get_onednn_backend_config
 from torch.ao.quantization.fx.fuse import fuse as fuse_patterns
 from torch.ao.quantization.fx.prepare import prepare as insert_observers
 from torch.ao.quantization.quantize_fx import convert_fx
+from torch.nn import functional
 
 from octet.kernels import STATIC, WEIGHTED
 from octet.quantization.exempt import exempt
@@ -23,33 +25,32 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.ao.quantization import QConfigMapping
     from torch.fx import GraphModule, Node
-    from torch.nn import Module
 
     from octet.quantization.plan import Plan, Unit
     from octet.recipe import Recipe
 
-CALL = "octet_unit"
-"""Key in a node's meta: the unit of a plan that a call of a function or method is."""
+CALL = "stack_trace"
+"""Key in a node's meta: the unit of a plan that a call of a function or method is. It is the only key that FX gives on
+to what it puts in the place of a node."""
 
 
 def backend_config(recipe: Recipe) -> BackendConfig:
     """Which patterns have kernels. oneDNN's own table also fuses conv + add + relu, but not while training.
 
-    Its linear + tanh is left out, which FX refuses for tanh's fixed scale, and linear + leaky ReLU, which a dynamic
-    linear layer cannot be.
+    Its patterns of a linear layer and a function are left out: FX fails on them. A program has modules there.
     """
     if recipe.engine != "onednn" or recipe.method == "qat":
         return get_native_backend_config()
-    fused = [config for config in get_onednn_backend_config().configs if config.fused_module not in _NOT_FUSED]
-    return BackendConfig("onednn").set_backend_pattern_configs(fused)
+    configs = [config for config in get_onednn_backend_config().configs if config.pattern not in _FAILING]
+    return BackendConfig("onednn").set_backend_pattern_configs(configs)
 
 
-_NOT_FUSED = (LinearTanh, LinearLeakyReLU)
+_FAILING = ((nn.Linear, functional.leaky_relu), (nn.Linear, torch.tanh))
 
 
-def fuse(module: GraphModule, recipe: Recipe) -> GraphModule:
-    """A float copy of `module` with the layers fused that are fused for `recipe`, under the same paths."""
-    return _fused(copy.deepcopy(module).eval(), recipe, training=False)
+def fuse(module: GraphModule, plan: Plan, recipe: Recipe) -> GraphModule:
+    """A float copy of `module` with the layers fused that are fused under `plan`, under the same paths."""
+    return _fused(copy.deepcopy(module).eval(), plan, recipe, training=False)
 
 
 def prepare(
@@ -65,7 +66,7 @@ def prepare(
     for node in own.graph.nodes:
         if node.op in {"call_function", "call_method"}:
             node.meta[CALL] = call_unit(node.name)
-    fused = _fused(own, recipe, training=training)
+    fused = _fused(own, plan, recipe, training=training)
     # FX asks for the qconfig of a call by the path of the module that makes it: here, each call is its own.
     scopes = {node.name: (node.meta.get(CALL, ""), type(module)) for node in fused.graph.nodes}
     observed: GraphModule = insert_observers(
@@ -78,9 +79,36 @@ def prepare(
     return observed.train(training)
 
 
-def _fused(module: GraphModule, recipe: Recipe, *, training: bool) -> GraphModule:
+def _fused(module: GraphModule, plan: Plan, recipe: Recipe, *, training: bool) -> GraphModule:
+    """`module` with its layers fused; it is changed."""
+    _keep_apart(module, plan)
     fused: GraphModule = fuse_patterns(module, training, backend_config=backend_config(recipe))
     return fused
+
+
+def _keep_apart(module: GraphModule, plan: Plan) -> None:
+    """Keeps layers that are not static from becoming one with what follows them, where only static ones can.
+
+    oneDNN's table of patterns does not ask how a layer is done: there is no dynamic linear + tanh, and TorchScript has
+    no form of a float conv + add.
+    """
+    for node in list(module.graph.nodes):
+        if node.target not in _ADDITIONS and not isinstance(_called(node, module), (nn.Tanh, nn.LeakyReLU)):
+            continue
+        for source in node.all_input_nodes:
+            layer = plan.layers.get(str(source.target)) if source.op == "call_module" else None
+            if layer is not None and layer.module_type.__name__ in WEIGHTED and layer.method not in {"static", "qat"}:
+                _put_between(source, node)
+    module.recompile()
+
+
+_ADDITIONS = (torch.add, operator.add)
+
+
+def _put_between(source: Node, node: Node) -> None:
+    """Puts a call between `source` and `node`, which reads it, that does nothing and is in none of FX's patterns."""
+    with node.graph.inserting_before(node):
+        node.replace_input_with(source, node.graph.call_function(torch.ops.aten.alias, (source,)))
 
 
 def _observe_inputs(observed: GraphModule, plan: Plan) -> None:
@@ -114,8 +142,7 @@ def _detach(observed: GraphModule, plan: Plan) -> None:
             continue
         for source in node.all_input_nodes:
             if is_observer(source, observed):
-                with observed.graph.inserting_before(node):
-                    node.replace_input_with(source, observed.graph.call_function(torch.ops.aten.alias, (source,)))
+                _put_between(source, node)
     observed.recompile()
 
 
@@ -159,7 +186,7 @@ def _protect_addends(int8: GraphModule) -> None:
     int8.recompile()
 
 
-def _called(node: Node, module: GraphModule) -> Module | None:
+def _called(node: Node, module: GraphModule) -> nn.Module | None:
     """The module that `node` calls, if it calls one."""
     # Not by named_modules(), which leaves out further names of a module: FX gives a shared ReLU one more.
     return module.get_submodule(str(node.target)) if node.op == "call_module" else None

@@ -10,6 +10,7 @@ from octet import torchscript
 from octet.quantization.calibrate import calibrate
 from octet.quantization.converted import has_int8
 from octet.quantization.fallback import ConversionError, observe, realize, settle
+from octet.quantization.fusions import fusions_of, lone_norms_of
 from octet.quantization.plan import Plan, plan_layers
 from octet.quantization.qconfigs import QConfigs
 from octet.quantization.rewrite import rewrite
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from octet.quantization.rewrite import Rewritten
     from octet.quantization.training import Checkpoint
     from octet.recipe import Recipe
-    from octet.report import Epoch
+    from octet.report import Epoch, Fusion, LoneNorm
 
 
 MOST_ATTEMPTS = 3
@@ -42,20 +43,38 @@ class Quantized:
     Attributes:
         int8: The int8 graph, eager, under the source's module paths.
         scripted: The same as TorchScript: what is timed and saved.
-        source: The float graph that was quantized, with as many layers as `int8` has.
-        observed: What was converted: `source` with its batch norms folded, and trained if QAT trained it.
-        folded: Batch norms that `source` has no more -> the layer that each became part of.
+        rewritten: The float graph that was quantized, with what became of its batch norms.
+        observed: What was converted: that graph, trained if QAT trained it.
         plan: What was done with each layer, with the reasons of what stayed in float.
         epochs: Of QAT.
     """
 
     int8: GraphModule
     scripted: torch.jit.ScriptModule
-    source: GraphModule
+    rewritten: Rewritten
     observed: GraphModule
-    folded: dict[str, str]
     plan: Plan
     epochs: tuple[Epoch, ...]
+
+    @property
+    def source(self) -> GraphModule:
+        """The float graph that was quantized, with as many layers as `int8` has."""
+        return self.rewritten.module
+
+    @property
+    def folded(self) -> dict[str, str]:
+        """Batch norms that `source` has no more -> the layer that each became part of."""
+        return self.rewritten.norms.homes
+
+    @property
+    def fusions(self) -> tuple[Fusion, ...]:
+        """The layers and calls that became one kernel."""
+        return fusions_of(self.rewritten, self.int8)
+
+    @property
+    def lone_norms(self) -> tuple[LoneNorm, ...]:
+        """The batch norms that no layer could take in, with the reasons."""
+        return lone_norms_of(self.rewritten)
 
 
 def quantize_module(
@@ -145,7 +164,7 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
     job.on_stage("convert", 1.0, "converted")
     if not has_int8(int8):
         plan = plan.noting("Nothing was quantized: the report gives the reason for each layer.")
-    return Quantized(int8, scripted, job.module, observed, job.rewritten.norms.homes, plan, epochs)
+    return Quantized(int8, scripted, job.rewritten, observed, plan, epochs)
 
 
 def _trained(job: _Job, observed: GraphModule, plan: Plan) -> tuple[tuple[Epoch, ...], Plan]:
@@ -171,4 +190,4 @@ def _trained(job: _Job, observed: GraphModule, plan: Plan) -> tuple[tuple[Epoch,
 def _float(job: _Job, plan: Plan) -> Quantized:
     """The float model, for where there is nothing to quantize."""
     module = job.module.eval()
-    return Quantized(module, torchscript.script(module), module, module, job.rewritten.norms.homes, plan, ())
+    return Quantized(module, torchscript.script(module), job.rewritten, module, plan, ())

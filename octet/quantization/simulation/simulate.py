@@ -67,7 +67,7 @@ def simulate(
     plan = plan_layers(rewritten, recipe, input_ranks(rewritten.module, shapes))
     wanted = treatments(rewritten, plan, recipe)
     # Other engines also fuse convolutions with additions, of which TorchScript takes no float form.
-    builder = _Builder(fuse(rewritten.module, recipe.model_copy(update={"engine": "x86"})))
+    builder = _Builder(fuse(rewritten.module, plan, recipe.model_copy(update={"engine": "x86"})))
     for node in list(builder.graph.graph.nodes):
         path = str(node.target)
         if node.op == "call_module" and path in wanted:
