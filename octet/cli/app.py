@@ -25,10 +25,14 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.pt2", exists=True, dir
 RecipeName = Annotated[
     str | None, typer.Option("--recipe", help="A YAML or JSON file, or the name of a preset.", show_default="static")
 ]
-MethodName = Annotated[str | None, typer.Option("--method", help="dynamic, static or qat; goes before the recipe's.")]
+MethodName = Annotated[
+    str | None,
+    typer.Option("--method", help="dynamic, static, qat, auto or simulate; goes before the recipe's."),
+]
 EngineName = Annotated[
     str | None, typer.Option("--engine", help="fbgemm, x86, onednn or qnnpack; goes before the recipe's.")
 ]
+AllLayers = Annotated[bool, typer.Option("--layers", help="Also what became of each layer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, and nothing else, to standard output.")]
 Url = Annotated[
     str | None, typer.Option(envvar="OCTET_URL", help="Where the service is.", show_default="http://127.0.0.1:8000")

@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     from octet.progress import Progress as Step
     from octet.wire import Job
 
+_LONGEST_BAR = 40
+
 
 def _progress(*columns: ProgressColumn) -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        # The bar takes what the line before it leaves: that one may end in how long it will still take.
+        BarColumn(bar_width=None, table_column=Column(max_width=_LONGEST_BAR)),
         *columns,
         console=console,
         disable=not console.is_terminal,

@@ -4,13 +4,28 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
+from rich.text import Text
 
 import octet
 from octet.cli import bars, render
-from octet.cli.app import AsJson, EngineName, MethodName, ModelFile, RecipeName, answer, chosen_recipe, require_gates
+from octet.cli.app import (
+    AllLayers,
+    AsJson,
+    EngineName,
+    MethodName,
+    ModelFile,
+    RecipeName,
+    answer,
+    chosen_recipe,
+    require_gates,
+)
 from octet.cli.source import example_inputs, load_module
 from octet.engines import EngineName as Engine
 from octet.recipe import Int8Method
+
+CalibrationFile = Annotated[Path | None, typer.Option("--calibration", help="Data file that ranges are taken from.")]
+EvaluationFile = Annotated[Path | None, typer.Option("--evaluation", help="Data file that accuracy is measured on.")]
 
 
 def inspect(
@@ -52,8 +67,9 @@ def quantize(
     recipe: RecipeName = None,
     method: MethodName = None,
     engine: EngineName = None,
-    calibration: Annotated[Path | None, typer.Option(help="Data file that ranges are taken from.")] = None,
-    evaluation: Annotated[Path | None, typer.Option(help="Data file that accuracy is measured on.")] = None,
+    calibration: CalibrationFile = None,
+    evaluation: EvaluationFile = None,
+    layers: AllLayers = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantize a model on this machine, and prove what that did to it."""
@@ -64,13 +80,38 @@ def quantize(
     check_destination(output)
     with bars.steps("quantize") as on_progress:
         result = octet.quantize(
-            program,
-            chosen,
-            calibration=None if calibration is None else octet.read_dataset(calibration),
-            evaluation=None if evaluation is None else octet.read_dataset(evaluation),
-            on_progress=on_progress,
+            program, chosen, calibration=_data(calibration), evaluation=_data(evaluation), on_progress=on_progress
         )
         result.save(output)
-    report = result.report
-    answer(report, lambda: render.reports([(report.recipe.method, report)]), as_json=as_json)
+    report, saved = result.report, Text(f"saved in {output}", style="dim")
+    answer(report, lambda: Group(render.result(report, layers=layers), saved), as_json=as_json)
     require_gates(report)
+
+
+def analyze(
+    model: ModelFile,
+    *,
+    recipe: RecipeName = None,
+    method: MethodName = None,
+    engine: EngineName = None,
+    calibration: CalibrationFile = None,
+    evaluation: EvaluationFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what quantizing costs layer by layer, and what leaving layers in float would win. Nothing is saved."""
+    chosen = chosen_recipe(recipe, method, engine)
+    measure = chosen.measure.model_copy(update={"layers": True, "sensitivity": True})
+    program = octet.load(model)
+    with bars.steps("analyze") as on_progress:
+        report = octet.quantize(
+            program,
+            chosen.model_copy(update={"measure": measure}),
+            calibration=_data(calibration),
+            evaluation=_data(evaluation),
+            on_progress=on_progress,
+        ).report
+    answer(report, lambda: render.analysis(report), as_json=as_json)
+
+
+def _data(path: Path | None) -> octet.Dataset | None:
+    return None if path is None else octet.read_dataset(path)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from octet.cli.tables import Footnotes, Rows, figure, words
 from octet.engines import EngineName
 from octet.recipe import Int8Method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from octet.spec import Layer, Outlook
-
-_NONE = "-"
 
 
 def layer_table(
@@ -24,36 +22,16 @@ def layer_table(
 ) -> RenderableType:
     """A column for each method; engines are named where they differ, and reasons stand below."""
     methods, engines = methods or get_args(Int8Method), engines or get_args(EngineName)
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     columns = _columns(layers, methods)
-    for name in ("layer", "type"):
-        table.add_column(name)
-    table.add_column("parameters", justify="right")
-    for column in columns:
-        table.add_column(", ".join(column))
-    footnotes = _Footnotes()
+    table = Rows(words("layer"), words("type"), figure("parameters"), *(words(", ".join(which)) for which in columns))
+    footnotes = Footnotes()
     for layer in layers:
         cells = (_cell(layer, column[0], engines, footnotes) for column in columns)
-        table.add_row(Text(layer.name), layer.type, f"{layer.parameters:,}", *cells)
+        table.add(layer.name, layer.type, f"{layer.parameters:,}", *cells)
     if columns:
         shares = (_share(layers, column[0], engines) for column in columns)
-        table.add_row(Text("weights in int8", style="dim"), "", "", *shares)
+        table.add(Text("weights in int8", style="dim"), "", "", *shares)
     return Group(table, *footnotes.lines())
-
-
-class _Footnotes:
-    """Reasons, each with the number it is referred to by."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def mark(self, reason: str | None) -> str:
-        """How a cell refers to `reason`."""
-        return f" [{self._numbers.setdefault(reason, len(self._numbers) + 1)}]" if reason else ""
-
-    def lines(self) -> Iterable[Text]:
-        """All of them, to stand below the table."""
-        return (Text(f"[{number}] {reason}", style="dim") for reason, number in self._numbers.items())
 
 
 def _columns(layers: Sequence[Layer], methods: Sequence[Int8Method]) -> list[list[Int8Method]]:
@@ -71,19 +49,19 @@ def _columns(layers: Sequence[Layer], methods: Sequence[Int8Method]) -> list[lis
     return list(columns.values())
 
 
-def _cell(layer: Layer, method: Int8Method, engines: Sequence[EngineName], footnotes: _Footnotes) -> Text:
+def _cell(layer: Layer, method: Int8Method, engines: Sequence[EngineName], footnotes: Footnotes) -> Text | None:
     """What becomes of a layer, as `int8`, or `int8; onednn float [2]`."""
     if method == "dynamic" and not layer.parameters:
-        return Text(_NONE, style="dim")  # dynamic is about weights
+        return None  # dynamic is about weights
     fates = [(each, [engine for engine in engines if engine in each.engines]) for each in _of(layer, method)]
     told = sorted(((each, which) for each, which in fates if which), key=lambda fate: -len(fate[1]))
-    words = [
+    parts = [
         ("" if len(which) == len(engines) or place == 0 else f"{', '.join(which)} ")
         + _word(each, method)
         + footnotes.mark(each.reason)
         for place, (each, which) in enumerate(told)
     ]
-    return Text("; ".join(words), style="yellow" if any(each.reason for each, _ in told) else "")
+    return Text("; ".join(parts), style="yellow" if any(each.reason for each, _ in told) else "")
 
 
 def _word(outlook: Outlook, method: Int8Method) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from math import floor, log10
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
-from rich.table import Table
 from rich.text import Text
 
+from octet.cli import breakdown
 from octet.cli.outlook import layer_table
+from octet.cli.tables import TIMES, Rows, change, decibels, facts, figure, label, lines, percent, three_digits, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from octet.spec import ProgramSpec, TensorSpec
     from octet.wire import Job
 
-_ARROW = " → "
-_NONE = "-"
-_TIMES = "×"  # noqa: RUF001 - the sign for a ratio, on purpose
 _PIPE_WIDTH = 160
 _DOUBT = " *"
 
@@ -51,14 +48,14 @@ def program(
     spec: ProgramSpec, *, title: str, methods: Sequence[Int8Method] = (), engines: Sequence[EngineName] = ()
 ) -> RenderableType:
     """A model: what it takes, what it gives, its layers and what will become of them; no methods or engines: all."""
-    facts = _facts(
+    what = facts(
         ("inputs", _tensors(spec.inputs)),
         ("outputs", _tensors(spec.outputs)),
         ("parameters", f"{spec.parameters:,}"),
         ("exported by", f"torch {spec.torch_version}"),
     )
     notes = (Text(note, style="dim") for note in spec.notes)
-    return Group(Text(title, style="bold"), facts, layer_table(spec.layers, methods, engines), *notes)
+    return Group(Text(title, style="bold"), what, layer_table(spec.layers, methods, engines), *notes)
 
 
 def reports(rows: Iterable[tuple[str, Report]], *, first: str = "method") -> RenderableType:
@@ -69,63 +66,80 @@ def reports(rows: Iterable[tuple[str, Report]], *, first: str = "method") -> Ren
         first: What the names are.
     """
     named = list(rows)
-    table = _table(first, "engine", "accuracy", "size", "batch>", "latency\nms", "ratio", "SQNR\ndB>", "verdict")
-    # Made to fit 100 columns; on fewer, two cells fold at their arrows and the others not at all.
-    table.padding = (0, 1, 0, 0)
-    for column in table.columns:
-        column.no_wrap = column.header not in {"accuracy", "size"}
+    table = Rows(
+        label(first),
+        label("engine"),
+        words("accuracy"),
+        words("size"),
+        figure("batch"),
+        label("latency\nms"),
+        label("ratio"),
+        figure("SQNR\ndB"),
+        label("verdict"),
+        gap=1,  # made to fit 100 columns; on fewer, two cells fold at their arrows and the others not at all
+    )
     for name, report in named:
-        table.add_row(
-            Text(name),
+        table.add(
+            name,
             report.engine.name,
             accuracy(report),
-            _change(decimal(report.size.fp32), decimal(report.size.int8)),
-            _lines(str(latency.batch_size) for latency in report.latency),
-            _lines(_latency(latency) for latency in report.latency),
-            _lines(_ratio(latency) for latency in report.latency),
+            change(decimal(report.size.fp32), decimal(report.size.int8)),
+            lines(str(latency.batch_size) for latency in report.latency),
+            lines(_latency(latency) for latency in report.latency),
+            lines(_ratio(latency) for latency in report.latency),
             _sqnr(report),
             _coloured(report.verdict),
         )
     return Group(table, *_notes(named))
 
 
-def accuracy(report: Report) -> str:
+def result(report: Report, *, layers: bool = False) -> RenderableType:
+    """What a job did, how it came to it, and, if asked for, what became of each layer."""
+    parts = [reports([(report.recipe.method, report)]), *breakdown.course(report, all_tensors=layers)]
+    return Group(*parts, *([breakdown.layers(report), *breakdown.fusions(report)] if layers else []))
+
+
+def analysis(report: Report) -> RenderableType:
+    """What quantizing cost, layer by layer, and what leaving layers in float would win."""
+    return Group(
+        result(report),
+        breakdown.layers(report, ranked=True),
+        *breakdown.sensitivity(report),
+        *breakdown.fusions(report),
+    )
+
+
+def accuracy(report: Report) -> str | None:
     """How good fp32 and int8 are on the evaluation data; without labels, how often they agree."""
     if report.accuracy is None:
-        agreement = report.fidelity.agreement
-        return _NONE if agreement is None else f"{agreement:.2%} agree"
+        agreement = percent(report.fidelity.agreement, 2)
+        return agreement and f"{agreement} agree"
     if report.accuracy.metric == "accuracy":
-        return _change(f"{report.accuracy.fp32:.2%}", f"{report.accuracy.int8:.2%}")
-    return _change(f"{report.accuracy.fp32:.4g}", f"{report.accuracy.int8:.4g}") + f" {report.accuracy.metric}"
-
-
-def layers(report: Report) -> RenderableType:
-    """What became of each layer, and what it cost."""
-    table = _table("layer", "type", "method", "weight SQNR>", "output SQNR>", "why float")
-    for layer in report.layers:
-        table.add_row(
-            Text(layer.name),
-            layer.type,
-            layer.method,
-            _decibel(layer.weight_sqnr_db),
-            _decibel(layer.activation_sqnr_db),
-            Text(layer.reason or ""),
-        )
-    return table
+        return change(f"{report.accuracy.fp32:.2%}", f"{report.accuracy.int8:.2%}")
+    return change(f"{report.accuracy.fp32:.4g}", f"{report.accuracy.int8:.4g}") + f" {report.accuracy.metric}"
 
 
 def jobs(listed: Sequence[Job]) -> RenderableType:
     """Jobs, one row for each."""
-    table = _table("id", "name", "method", "engine", "state", "done>", "verdict", "queued")
+    table = Rows(
+        words("id"),
+        words("name"),
+        label("method"),
+        label("engine"),
+        label("state"),
+        figure("done"),
+        label("verdict"),
+        label("queued"),
+    )
     for job in listed:
-        table.add_row(
+        table.add(
             str(job.id),
-            Text(job.name or ""),
+            job.name or None,
             job.recipe.method,
             job.recipe.engine,
             _coloured(job.state),
             f"{job.progress:.0%}",
-            _coloured(job.verdict or ""),
+            _coloured(job.verdict) if job.verdict else None,
             f"{job.queued_at.astimezone():%Y-%m-%d %H:%M}",
         )
     return table
@@ -133,20 +147,20 @@ def jobs(listed: Sequence[Job]) -> RenderableType:
 
 def job(shown: Job) -> RenderableType:
     """One job, and how far it has come."""
-    facts = [
+    told = [
         ("job", Text(str(shown.id))),
-        ("name", Text(shown.name or _NONE)),
+        ("name", Text(shown.name or "-")),
         ("state", _coloured(shown.state)),
         ("progress", Text(f"{shown.progress:.0%} {shown.stage or ''} {shown.message}".rstrip())),
         ("recipe", Text(f"{shown.recipe.method}, {shown.recipe.engine}")),
         ("queued", Text(f"{shown.queued_at.astimezone():%Y-%m-%d %H:%M:%S}")),
     ]
     if shown.queue_position is not None:
-        facts.append(("ahead of it", Text(f"{shown.queue_position} jobs")))
+        told.append(("ahead of it", Text(f"{shown.queue_position} jobs")))
     if shown.error is not None:
-        facts.append(("error", Text(shown.error.message, style="red")))
-        facts.append(("hint", Text(shown.error.hint or _NONE)))
-    return _facts(*facts)
+        told.append(("error", Text(shown.error.message, style="red")))
+        told.append(("hint", Text(shown.error.hint or "-")))
+    return facts(*told)
 
 
 def gate(result: GateResult) -> str:
@@ -176,38 +190,21 @@ def _remarks(report: Report) -> Iterator[str]:
 
 
 def _latency(latency: Latency) -> str:
-    return _change(_three_digits(latency.fp32.median), _three_digits(latency.int8.median))
-
-
-def _three_digits(value: float) -> str:
-    """Three digits that tell something."""
-    return f"{value:.{max(0, 2 - floor(log10(max(value, 0.01))))}f}"
+    return change(three_digits(latency.fp32.median), three_digits(latency.int8.median))
 
 
 def _ratio(latency: Latency) -> str:
     doubt = "" if latency.representative else _DOUBT
-    return f"{_three_digits(latency.ratio)}{_TIMES} {latency.verdict}{doubt}"
+    return f"{three_digits(latency.ratio)}{TIMES} {latency.verdict}{doubt}"
 
 
 def _sqnr(report: Report) -> str:
     """Without any error there is no ratio to it."""
-    return "same" if report.fidelity.sqnr_db is None else f"{report.fidelity.sqnr_db:.1f}"
-
-
-def _decibel(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.1f} dB"
+    return decibels(report.fidelity.sqnr_db) or "same"
 
 
 def _number(value: float | None) -> str:
     return "nothing" if value is None else f"{value:.4g}"
-
-
-def _change(before: str, after: str) -> str:
-    return before + _ARROW + after
-
-
-def _lines(cells: Iterable[str]) -> str:
-    return "\n".join(cells) or _NONE
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> Text:
@@ -216,20 +213,3 @@ def _tensors(specs: Iterable[TensorSpec]) -> Text:
 
 def _coloured(word: str) -> Text:
     return Text(word, style=_COLOURS.get(word, ""))
-
-
-def _facts(*facts: tuple[str, RenderableType]) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column()
-    for name, value in facts:
-        grid.add_row(name, value)
-    return grid
-
-
-def _table(*columns: str) -> Table:
-    """An empty table; a column whose name ends in `>` is right-aligned."""
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column.removesuffix(">"), justify="right" if column.endswith(">") else "left")
-    return table

@@ -12,7 +12,18 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from octet.cli import bars, render
-from octet.cli.app import AsJson, EngineName, Key, MethodName, RecipeName, Url, answer, chosen_recipe, require_gates
+from octet.cli.app import (
+    AllLayers,
+    AsJson,
+    EngineName,
+    Key,
+    MethodName,
+    RecipeName,
+    Url,
+    answer,
+    chosen_recipe,
+    require_gates,
+)
 from octet.client import Client, JobHandle
 from octet.report import Report
 from octet.wire import Dataset, Job, JobState, Model
@@ -66,7 +77,7 @@ def jobs(
 
 def show(
     job: JobId,
-    layers: Annotated[bool, typer.Option("--layers", help="Also what became of each layer.")] = False,
+    layers: AllLayers = False,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -133,9 +144,7 @@ def _show(shown: Job, report: Report | None, *, layers: bool = False, as_json: b
     def tables() -> RenderableType:
         parts = [render.job(shown)]
         if report is not None:
-            parts += ["", render.reports([(report.recipe.method, report)])]
-        if report is not None and layers:
-            parts += ["", render.layers(report)]
+            parts += ["", render.result(report, layers=layers)]
         return Group(*parts)
 
     answer({"job": shown, "report": report}, tables, as_json=as_json)

@@ -1,22 +1,14 @@
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import pytest
-from rich.console import Console, RenderableType
+from rendering import lines
 
 from octet.cli import render
 
 if TYPE_CHECKING:
     from octet.report import Report
-
-
-def lines(rendered: RenderableType, width: int = 160) -> list[str]:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(rendered)
-    assert isinstance(console.file, io.StringIO)
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 def test_a_report_is_a_row_and_its_remarks_follow(report: Report) -> None:
