@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from octet.quantization.plan import rule_of
-from octet.quantization.simulation.formats import KERNEL_BITS, activation_format, reduced, weight_format
+from octet.quantization.simulation.formats import KERNEL_BITS, activation_format, weight_format
 from octet.quantization.simulation.roundings import Dynamic
 
 if TYPE_CHECKING:
+    from octet.engines import EngineName
     from octet.quantization.plan import LayerPlan, Plan
     from octet.quantization.rewrite import Rewritten
     from octet.quantization.simulation.formats import Format
@@ -37,6 +38,9 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("Embedding", "EmbeddingBag"), Kind(None, None)),
 }
 """Types that can be rounded, by name. The states of recurrent layers stay as they are."""
+
+DYNAMIC_BITS: dict[EngineName, int] = {"x86": 7, "fbgemm": 7, "onednn": 7, "qnnpack": 8}
+"""Of what dynamic kernels take: torch asks for seven, and QNNPACK does not listen (2.13, `qlinear_dynamic.cpp`)."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,6 @@ def _like_kernels(kind: Kind, layer: LayerPlan, rule: LayerRule | None, recipe: 
     if kind.weight_axis is not None:
         weights = weights.but(granularity="per_tensor")  # as the kernels of transposed convolutions take them
     activation = (
-        Dynamic(reduced(KERNEL_BITS, recipe)) if layer.method == "dynamic" else activation_format(recipe, KERNEL_BITS)
+        Dynamic(DYNAMIC_BITS[recipe.engine]) if layer.method == "dynamic" else activation_format(recipe, KERNEL_BITS)
     )
     return Treatment(kind, weights, None if kind.input_axis is None else activation)
