@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from torch.ao.nn.intrinsic.quantized import ConvAdd2d, ConvAddReLU2d
 
 from octet.quantization.converted import executed_method
-from octet.quantization.graph_mode import unit_of
+from octet.quantization.graph_mode import CALL
 from octet.quantization.plan import call_unit
 from octet.report import Fusion, LoneNorm
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
-    from octet.quantization.plan import Unit
     from octet.quantization.rewrite import Rewritten
 
 
@@ -25,17 +24,19 @@ def fusions_of(rewritten: Rewritten, int8: GraphModule) -> tuple[Fusion, ...]:
     A batch norm in the weights of a layer that stayed in float is listed too: those are one kernel as well.
     """
     module, norms = rewritten.module, rewritten.norms
-    kernels = {unit: node for node in int8.graph.nodes if (unit := unit_of(node))}
-    homes: dict[Unit, Unit] = {}
-    groups: dict[Unit, list[tuple[str, str]]] = defaultdict(list)
+    kernels = {call: node for node in int8.graph.nodes if (call := _call(node))}
+    homes: dict[str, str] = {}
+    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for node in module.graph.nodes:
-        unit = _unit(node)
-        if unit is None:
+        call = _source_call(node)
+        if call is None:
             continue
-        homes[unit] = unit if unit in kernels else _home(node, homes, kernels, int8)
-        if unit in kernels or _is_int8(kernels.get(homes[unit]), int8):
-            groups[homes[unit]].append((_name(node), _kind(node, module)))
-        groups[unit] += [(path, type(norm).__name__) for path, norm in norms.gone.items() if norms.homes[path] == unit]
+        homes[call] = call if call in kernels else _home(node, homes, kernels, int8)
+        if call in kernels or _is_int8(kernels.get(homes[call]), int8):
+            groups[homes[call]].append((_name(node), _kind(node, module)))
+        groups[call] += [
+            (path, type(norm).__name__) for path, norm in norms.gone.items() if norms.homes[path] == node.target
+        ]
     return tuple(
         Fusion(name=parts[0][0], kind=" + ".join(kind for _, kind in parts), parts=tuple(name for name, _ in parts))
         for parts in groups.values()
@@ -52,17 +53,21 @@ def lone_norms_of(rewritten: Rewritten) -> tuple[LoneNorm, ...]:
     )
 
 
-def _home(node: Node, homes: dict[Unit, Unit], kernels: dict[Unit, Node], int8: GraphModule) -> Unit:
-    """The unit that `node`, which has no kernel of its own, became part of: one of those that make what it reads."""
-    sources = [unit for source in node.all_input_nodes if (unit := _unit(source))]
-    adding = [unit for unit in sources if unit in kernels and _adds(kernels[unit], int8)]
-    return next((homes[unit] for unit in [*adding, *sources]), "")
+def _home(node: Node, homes: dict[str, str], kernels: dict[str, Node], int8: GraphModule) -> str:
+    """The call whose kernel does what `node` did, which has none: one of those that make what it reads."""
+    sources = [call for source in node.all_input_nodes if (call := _source_call(source))]
+    adding = [call for call in sources if call in kernels and _adds(kernels[call], int8)]
+    return next((homes[call] for call in [*adding, *sources]), "")
 
 
-def _unit(node: Node) -> Unit | None:
-    if node.op == "call_module":
-        return str(node.target)
-    return call_unit(node.name) if node.op in {"call_function", "call_method"} else None
+def _call(node: Node) -> str | None:
+    """What a call goes by in any graph made of one: its name as it was, which module calls keep."""
+    return node.name if node.op == "call_module" else node.meta.get(CALL)
+
+
+def _source_call(node: Node) -> str | None:
+    """The same, in the graph that the others were made of."""
+    return call_unit(node.name) if node.op in {"call_function", "call_method"} else _call(node)
 
 
 def _is_int8(kernel: Node | None, int8: GraphModule) -> bool:

@@ -129,6 +129,8 @@ def _layer_before(call: Node, module: GraphModule, shapes: Shapes) -> Node:
     channel: int | None = output_channel(_name(node, module), rank) if rank else None
     for move in reversed(moves):
         channel = None if channel is None else moved_channel(move, channel)
+    if channel is None:
+        raise _AloneError(f"it cannot be moved past what lies between it and {_described(node, module)}")
     if channel != NORM_CHANNEL:
         raise _AloneError(f"its channels are not those of {_described(node, module)}")
     return node
