@@ -10,7 +10,7 @@ from sqlalchemy import delete, exists, insert, select
 
 from store import locks
 from store.errors import ContentMismatchError, NotFoundError
-from store.tables import Artifact, Blob, BlobChunk, Dataset, Model
+from store.tables import Artifact, Blob, BlobChunk, Dataset, Job, Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from store.database import Database
 
 CHUNK = 2**20
-_REFERENCES = (Model.sha256, Dataset.sha256, Artifact.sha256)
+_REFERENCES = (Model.sha256, Dataset.sha256, Artifact.sha256, Job.checkpoint_sha256)
 
 
 def write(session: Session, stream: BinaryIO, *, sha256: str, size: int) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from store import events, paging, uploads
+from octet.wire import FINISHED
+from store import blobs, events, paging, uploads
 from store.errors import IdempotencyMismatchError, JobEndedError, NotFoundError
 from store.states import HELD, STATES, before
 from store.tables import Job, Metric
@@ -153,7 +154,17 @@ def transition(session: Session, job_id: UUID, to: JobState, *, attempt: int | N
     if job is None:
         return False
     events.add(session, job, "state")
+    if to in FINISHED:
+        drop_checkpoint(session, job)
     return True
+
+
+def drop_checkpoint(session: Session, job: Job) -> None:
+    """Free what the next attempt would have gone on from."""
+    sha256, job.checkpoint_sha256 = job.checkpoint_sha256, None
+    session.flush()
+    if sha256 is not None:
+        blobs.delete_unreferenced(session, sha256)
 
 
 def metrics_of(session: Session, job_ids: Collection[UUID]) -> dict[UUID, list[Metric]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ from store.tables import Artifact, Job, LayerMetric, Metric
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from datetime import datetime
+    from io import BufferedReader
     from pathlib import Path
     from uuid import UUID
 
@@ -75,6 +77,26 @@ def record_progress(  # noqa: PLR0917 - the lease, then octet.progress.Progress 
     job, stage_before, progress_before = row
     if stage != stage_before or int(job.progress * 100) > int(progress_before * 100):
         events.add(session, job, "progress")
+    return True
+
+
+def keep_checkpoint(session: Session, job_id: UUID, attempt: int, file: BufferedReader) -> bool:
+    """Keep how far the job is, in place of what was kept before; False if the lease is lost.
+
+    The content is written before the job's row is locked: renewing the lease must not wait for it.
+    """
+    size = file.seek(0, os.SEEK_END)
+    sha256 = _sha256(file)
+    blobs.write(session, file, sha256=sha256, size=size)
+    held = select(Job).where(*_holding(job_id, attempt)).with_for_update()
+    job = session.scalar(held, execution_options={"populate_existing": True})
+    if job is None:
+        blobs.delete_unreferenced(session, sha256)
+        return False
+    if job.checkpoint_sha256 != sha256:
+        jobs.drop_checkpoint(session, job)
+        job.checkpoint_sha256 = sha256
+        session.flush()
     return True
 
 
@@ -169,7 +191,7 @@ def _give_up(session: Session, job: Job, max_attempts: int) -> None:
 
 def _keep_artifacts(session: Session, job_id: UUID, artifacts: Iterable[tuple[str, str, Path]]) -> None:
     # In the order of their hashes, so that two jobs with the same artifacts cannot wait for each other's locks.
-    for sha256, (name, media_type, path) in sorted((_sha256(artifact[2]), artifact) for artifact in artifacts):
+    for sha256, (name, media_type, path) in sorted((_sha256_of(artifact[2]), artifact) for artifact in artifacts):
         size = path.stat().st_size
         with path.open("rb") as file:
             blobs.write(session, file, sha256=sha256, size=size)
@@ -185,6 +207,14 @@ def _keep_figures(session: Session, job_id: UUID, report: Report) -> None:
         session.execute(insert(LayerMetric), rows)
 
 
-def _sha256(path: Path) -> str:
+def _sha256_of(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return _sha256(file)
+
+
+def _sha256(file: BufferedReader) -> str:
+    """Of all of `file`, which is then at its start."""
+    file.seek(0)
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return sha256

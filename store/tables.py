@@ -150,6 +150,9 @@ class Job(Base):
     worker_id: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]
     hinted_at: Mapped[datetime | None] = mapped_column(comment="When its hint was last published.")
+    checkpoint_sha256: Mapped[str | None] = mapped_column(
+        ForeignKey("blobs.sha256"), index=True, comment="What its next attempt goes on from; null once it has ended."
+    )
 
     report: Mapped[dict[str, Any] | None]
     verdict: Mapped[str | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from octet.errors import OctetError
 from octet.report import Report
 
 if TYPE_CHECKING:
+    from io import BufferedReader
     from pathlib import Path
 
 MEDIA_TYPES = {
@@ -35,7 +37,7 @@ def collect(directory: Path, *, limit: int) -> list[tuple[str, str, Path]]:
         BadOutputError: If one is missing, is not a plain file, or has more than `limit` bytes.
     """
     for name in MEDIA_TYPES:
-        _check(directory / name, limit)
+        open_plain(directory / name, limit=limit).close()
     return [(name, media_type, directory / name) for name, media_type in MEDIA_TYPES.items()]
 
 
@@ -54,12 +56,23 @@ def read_report(directory: Path, *, model_sha256: str) -> Report:
     return report
 
 
-def _check(path: Path, limit: int) -> None:
+def open_plain(path: Path, *, limit: int) -> BufferedReader:
+    """Open what the child left at `path`, and what it may still replace.
+
+    Raises:
+        BadOutputError: If it is missing, is not a plain file, or has more than `limit` bytes.
+    """
     try:
-        found = path.lstat()
+        # Neither follows a link nor waits for the other end of a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise BadOutputError(f"The job left no {path.name}.") from None
+    except OSError:  # a link or a socket
+        raise BadOutputError(f"The job's {path.name} is not a plain file.") from None
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise BadOutputError(f"The job's {path.name} is not a plain file.")
-    if found.st_size > limit:
-        raise BadOutputError(f"The job's {path.name} has {found.st_size} bytes; {limit} are allowed.")
+    raise BadOutputError(f"The job's {path.name} has {found.st_size} bytes; {limit} are allowed.")

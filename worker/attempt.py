@@ -21,7 +21,7 @@ from octet.errors import OctetError
 from octet.wire import JobError
 from store import leases
 from store.database import UNAVAILABLE
-from worker.artifacts import collect, read_report
+from worker.artifacts import BadOutputError, collect, open_plain, read_report
 from worker.inputs import fetch
 from worker.lease import Lease
 from worker.limits import artifact_bytes
@@ -31,6 +31,7 @@ from worker.watch import Crashed, Interrupted, Refused, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from store.database import Database
     from store.settings import Settings
@@ -92,10 +93,22 @@ class Attempt:
         assignment, model_sha256 = fetch(self._database, self._settings, self._job, self._child.scratch)
         self._child.channel.assign(assignment)
         seconds = self._settings.job_timeout_seconds
-        watch(self._child, self._alarm, self._reporter, seconds=seconds)
+        keep = partial(self._keep, assignment.checkpoint)
+        watch(self._child, self._alarm, self._reporter, seconds=seconds, on_checkpoint=keep)
         artifacts = collect(assignment.output, limit=artifact_bytes(self._settings))
         report = read_report(assignment.output, model_sha256=model_sha256)
         return End("succeeded", partial(leases.succeed, report=report, artifacts=artifacts))
+
+    def _keep(self, checkpoint: Path) -> None:
+        """Keep a checkpoint for the next attempt, should there be one. If one is lost, the next one does as well."""
+        try:
+            with (
+                open_plain(checkpoint, limit=artifact_bytes(self._settings)) as file,
+                self._database.begin() as session,
+            ):
+                leases.keep_checkpoint(session, self._job.id, self._job.attempt, file)
+        except (BadOutputError, *UNAVAILABLE) as error:
+            _log.warning("a checkpoint could not be kept", error=str(error))
 
     def _early_end(self, reason: Exception) -> End:
         match reason:

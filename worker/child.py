@@ -16,6 +16,7 @@ import tempfile
 import threading
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,9 +26,22 @@ from octet.errors import OctetError
 from octet.pipeline.trial import is_out_of_memory
 from octet.progress import Progress
 from octet.wire import JobError
-from worker.protocol import INTERNAL_ERROR, Advanced, Assignment, Failed, Finished, Limits, Message, Ready
+from worker.protocol import (
+    INTERNAL_ERROR,
+    Advanced,
+    Assignment,
+    Checkpointed,
+    Failed,
+    Finished,
+    Limits,
+    Message,
+    Ready,
+)
 from worker.sandbox import confine
 from worker.warmup import warm_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _OPEN_FILES = 256
 
@@ -46,6 +60,9 @@ def main(descriptor: int) -> None:
     def on_progress(progress: Progress) -> None:
         say(Advanced(progress=progress))
 
+    def on_checkpoint() -> None:
+        say(Checkpointed())
+
     warm_up()
     _confine()
     try:
@@ -60,7 +77,7 @@ def main(descriptor: int) -> None:
     assignment = Assignment.model_validate_json(line)
     _limit(assignment.limits)
     try:
-        _run(assignment, on_progress)
+        _run(assignment, on_progress, on_checkpoint)
     except Exception as error:  # noqa: BLE001 - whatever it is, the job's owner is told in words
         traceback.print_exc()
         say(Failed(error=_in_words(error, assignment.limits)))
@@ -101,7 +118,7 @@ def _limit(limits: Limits) -> None:
         resource.setrlimit(name, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
-def _run(assignment: Assignment, on_progress: octet.progress.OnProgress) -> None:
+def _run(assignment: Assignment, on_progress: octet.progress.OnProgress, on_checkpoint: Callable[[], None]) -> None:
     on_progress(Progress(stage="load", fraction=0.0))
     result = octet.pipeline.quantize(
         octet.load(assignment.model),
@@ -109,6 +126,8 @@ def _run(assignment: Assignment, on_progress: octet.progress.OnProgress) -> None
         calibration=octet.read_dataset(assignment.calibration) if assignment.calibration else None,
         evaluation=octet.read_dataset(assignment.evaluation) if assignment.evaluation else None,
         on_progress=on_progress,
+        checkpoint=assignment.checkpoint,
+        on_checkpoint=on_checkpoint,
     )
     result.save(assignment.output, on_progress=on_progress)
 

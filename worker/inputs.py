@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from octet.recipe import Recipe
 from store import blobs, uploads
+from store.errors import ContentMismatchError
 from worker.limits import limits
 from worker.protocol import Assignment
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from store.settings import Settings
     from store.tables import Job
     from store.uploads import Kind
+
+_log = structlog.get_logger()
 
 
 def fetch(database: Database, settings: Settings, job: Job, scratch: Path) -> tuple[Assignment, str]:
@@ -45,6 +50,19 @@ def fetch(database: Database, settings: Settings, job: Job, scratch: Path) -> tu
         evaluation=copy("dataset", job.evaluation_id, "evaluation")[0] if job.evaluation_id else None,
         recipe=Recipe.model_validate(job.recipe),
         output=scratch / "out",
+        checkpoint=_checkpoint(database, job, scratch / "checkpoint"),
         limits=limits(settings),
     )
     return assignment, model_sha256
+
+
+def _checkpoint(database: Database, job: Job, path: Path) -> Path:
+    """Where the checkpoint is, if an attempt before this one left a sound one, and where it will be."""
+    if job.checkpoint_sha256 is not None:
+        try:
+            with database.begin() as session:
+                blobs.copy_to(session, job.checkpoint_sha256, path)
+        except ContentMismatchError as error:
+            _log.warning("the checkpoint is of no use; training begins anew", error=str(error))
+            path.unlink()
+    return path

@@ -35,6 +35,7 @@ class Assignment(BaseModel):
     evaluation: Path | None
     recipe: Recipe
     output: Path = Field(description="Directory for the artifacts; the child makes it.")
+    checkpoint: Path = Field(description="Where training keeps its progress, and what it goes on from if it is there.")
     limits: Limits
 
 
@@ -50,6 +51,12 @@ class Advanced(BaseModel):
 
     kind: Literal["advanced"] = "advanced"
     progress: Progress
+
+
+class Checkpointed(BaseModel):
+    """The checkpoint has been replaced by one that is further."""
+
+    kind: Literal["checkpointed"] = "checkpointed"
 
 
 class Failed(BaseModel):
@@ -71,7 +78,7 @@ INTERNAL_ERROR = JobError(
     hint="The worker's log has the details, under this job's id.",
 )
 
-Message = Annotated[Ready | Advanced | Failed | Finished, Field(discriminator="kind")]
+Message = Annotated[Ready | Advanced | Checkpointed | Failed | Finished, Field(discriminator="kind")]
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 
 

@@ -7,9 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from octet.errors import OctetError
-from worker.protocol import Advanced, Failed, Finished, ProtocolError
+from worker.protocol import Advanced, Checkpointed, Failed, Finished, ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from octet.wire import JobError
     from worker.alarm import Alarm, Reason
     from worker.process import Child
@@ -42,7 +44,7 @@ class TimedOutError(OctetError):
     code = "timeout"
 
 
-def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float) -> None:
+def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_checkpoint: Callable[[], None]) -> None:
     """Return once the child says that it has finished.
 
     Args:
@@ -50,6 +52,7 @@ def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float) -> 
         alarm: What ends the watch before that.
         reporter: Takes in the progress.
         seconds: The longest it may take.
+        on_checkpoint: Called when the child has a new checkpoint.
 
     Raises:
         Interrupted, Crashed, Refused, TimedOutError: As they say.
@@ -67,18 +70,20 @@ def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float) -> 
         readable = select.select([child.channel.fileno(), alarm.fileno()], [], [], timeout)[0]
         if alarm.reason is not None:
             raise Interrupted(alarm.reason)
-        if child.channel.fileno() in readable and _listen(child, reporter):
+        if child.channel.fileno() in readable and _listen(child, reporter, on_checkpoint):
             return
         reporter.tell()
 
 
-def _listen(child: Child, reporter: Reporter) -> bool:
+def _listen(child: Child, reporter: Reporter, on_checkpoint: Callable[[], None]) -> bool:
     """Take in what the child says; whether it has finished."""
     try:
         for message in child.channel.receive():
             match message:
                 case Advanced(progress=progress):
                     reporter.hear(progress)
+                case Checkpointed():
+                    on_checkpoint()
                 case Failed(error=error):
                     raise Refused(error)
                 case Finished():

@@ -120,6 +120,12 @@ def upgrade() -> None:
         sa.Column("worker_id", sa.Uuid(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("hinted_at", sa.DateTime(timezone=True), nullable=True, comment="When its hint was last published."),
+        sa.Column(
+            "checkpoint_sha256",
+            sa.String(length=64),
+            nullable=True,
+            comment="What its next attempt goes on from; null once it has ended.",
+        ),
         sa.Column("report", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("verdict", sa.String(), nullable=True),
         sa.Column("error", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
@@ -134,6 +140,7 @@ def upgrade() -> None:
             name=op.f("ck_jobs_state"),
         ),
         sa.ForeignKeyConstraint(["calibration_id"], ["datasets.id"], name=op.f("fk_jobs_calibration_id_datasets")),
+        sa.ForeignKeyConstraint(["checkpoint_sha256"], ["blobs.sha256"], name=op.f("fk_jobs_checkpoint_sha256_blobs")),
         sa.ForeignKeyConstraint(["evaluation_id"], ["datasets.id"], name=op.f("fk_jobs_evaluation_id_datasets")),
         sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name=op.f("fk_jobs_key_id_api_keys")),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_jobs_model_id_models")),
@@ -141,6 +148,7 @@ def upgrade() -> None:
     )
     op.create_index("uq_jobs_idempotency", "jobs", ["key_id", "idempotency_key"], unique=True)
     op.create_index(op.f("ix_jobs_calibration_id"), "jobs", ["calibration_id"], unique=False)
+    op.create_index(op.f("ix_jobs_checkpoint_sha256"), "jobs", ["checkpoint_sha256"], unique=False)
     op.create_index(op.f("ix_jobs_evaluation_id"), "jobs", ["evaluation_id"], unique=False)
     op.create_index(
         "ix_jobs_leases",

@@ -14,6 +14,7 @@ from store import jobs, keys, leases, uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sqlalchemy.orm import Session
 
@@ -53,6 +54,11 @@ def start(session: Session, job_id: UUID | None = None, lease_seconds: float = 6
     job = leases.claim(session, job_id or queue(session).id, uuid4(), lease_seconds)
     assert job is not None
     return job
+
+
+def keep_checkpoint(session: Session, job: Job, path: Path) -> bool:
+    with path.open("rb") as file:
+        return leases.keep_checkpoint(session, job.id, job.attempt, file)
 
 
 def together(database: Database, *functions: Callable[[Session], object]) -> list[Any]:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select, update
-from storing import queue, start, together
+from storing import keep_checkpoint, queue, start, together
 
 from store import artifacts, blobs, events, jobs, leases, workers
 from store.tables import Artifact, Blob, Job, LayerMetric, Metric, Worker
@@ -135,6 +135,7 @@ def _late_writes(job: Job, report: Report, files: Files) -> dict[str, Callable[[
     return {
         "renew": lambda session: leases.renew(session, job.id, job.attempt, 60),
         "progress": lambda session: leases.record_progress(session, job.id, job.attempt, "measure", 0.9, "late"),
+        "checkpoint": lambda session: keep_checkpoint(session, job, files[0][2]),
         "succeed": lambda session: leases.succeed(session, job.id, job.attempt, report, files),
         "fail": lambda session: leases.fail(session, job.id, job.attempt, {"code": "late", "message": "late"}),
         "confirm": lambda session: leases.confirm_cancelled(session, job.id, job.attempt),
@@ -143,7 +144,7 @@ def _late_writes(job: Job, report: Report, files: Files) -> dict[str, Callable[[
     }
 
 
-@pytest.mark.parametrize("write", ["renew", "progress", "succeed", "fail", "confirm", "release", "retry"])
+@pytest.mark.parametrize("write", ["renew", "progress", "checkpoint", "succeed", "fail", "confirm", "release", "retry"])
 @pytest.mark.parametrize("fate", ["queued again", "running again", "ended"])
 def test_what_a_lost_attempt_writes_has_no_effect(  # noqa: PLR0917 - fixtures
     database: Database, running: Job, report: Report, files: Files, fate: str, write: str
