@@ -13,7 +13,7 @@ from octet.measure import best_float_form, compare, measure_latency, measuring_a
 from octet.pipeline.gates import judge
 from octet.quantization import simulate
 from octet.report import Search, Trial
-from octet.search import Candidate, Measured, better, explore, on_pareto_front
+from octet.search import SPENT, Candidate, Measured, better, explore, on_pareto_front
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,12 +61,51 @@ def find(job: Job) -> Found:
         QuantizationFailedError: If no model at all could be made.
     """
     trials = _Trials(job)
-    stopped_by = "nothing left to try"
     try:
-        explore(job.recipe, trials)
+        stopped_by = explore(job.recipe, trials)
     except _OutOfBudgetError as end:
         stopped_by = str(end)
     return trials.found(stopped_by)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model that was made, and its figures."""
+
+    candidate: Candidate
+    quantized: Quantized
+    accuracy: Accuracy | None
+    fidelity: Fidelity
+    latency: Latency
+
+    def judged(self, gates: Gates) -> Measured:
+        """By the gates that are about accuracy. The loss is a fraction of the samples, or else negative decibels."""
+        results = [
+            gate for gate in judge(gates, self.accuracy, self.fidelity, (self.latency,)) if gate.gate != "min_speedup"
+        ]
+        drop = next((gate.measured for gate in results if gate.gate == "max_accuracy_drop"), None)
+        decibels = float("inf") if self.fidelity.sqnr_db is None else self.fidelity.sqnr_db
+        return Measured(
+            loss=-decibels if drop is None else drop,
+            speedup=self.latency.ratio,
+            within=all(gate.passed is not False for gate in results),
+        )
+
+    def trial(self, number: int, measured: Measured, *, seconds: float) -> Trial:
+        """For the report."""
+        return Trial(
+            number=number,
+            what=self.candidate.what,
+            recipe=self.candidate.recipe,
+            float_layers=len(self.candidate.float_layers),
+            accuracy=self.accuracy and self.accuracy.int8,
+            accuracy_drop=self.accuracy and self.accuracy.drop,
+            sqnr_db=self.fidelity.sqnr_db,
+            latency_ms=self.latency.int8.median,
+            speedup=self.latency.ratio,
+            within_budget=measured.within,
+            seconds=seconds,
+        )
 
 
 @dataclass
@@ -78,7 +117,9 @@ class _Trials:
     measured: list[Measured] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     ranked: int = 0
-    _best: tuple[Candidate, Quantized, int] | None = None
+    layers: int = 0
+    _best: _Model | None = None
+    _chosen: int = 0
     _start: float = field(default_factory=time.monotonic)
 
     @property
@@ -90,34 +131,17 @@ class _Trials:
         """Makes a model and measures it; None: it cannot be made."""
         began = time.monotonic()
         self._check_budget(began)
-        job = replace(self.job, recipe=candidate.recipe)
         try:
-            quantized = job.quantized(self._say(candidate.what))
-            comparison = compare(job.module, quantized.scripted, job.data.evaluation, lambda *_: None)
-            latency = self._latency(quantized)
+            model = self._make(candidate)
         except OctetError as error:
-            self.failures.append(f"{candidate.what} could not be tried: {error.message}")
+            self.failures.append(f"The trial of {candidate.what!r} failed: {error.message}")
             return None
-        accuracy, fidelity = comparison.accuracy(), comparison.fidelity(job.data.evaluated_on)
-        measured = _judged(job.recipe.gates, accuracy, fidelity, latency)
-        if better(measured, self.measured[self._best[2]] if self._best else None):
-            self._best = (candidate, quantized, len(self.trials))
+        measured = model.judged(self.job.recipe.gates)
+        if better(measured, self.measured[self._chosen] if self._best else None):
+            self._best, self._chosen = model, len(self.trials)
         self.measured.append(measured)
-        self.trials.append(
-            Trial(
-                number=len(self.trials) + 1,
-                what=candidate.what,
-                recipe=candidate.recipe,
-                float_layers=len(candidate.float_layers),
-                accuracy=accuracy and accuracy.int8,
-                accuracy_drop=accuracy and accuracy.drop,
-                sqnr_db=fidelity.sqnr_db,
-                latency_ms=latency.int8.median,
-                speedup=latency.ratio,
-                within_budget=measured.within,
-                seconds=time.monotonic() - began,
-            )
-        )
+        self.trials.append(model.trial(len(self.measured), measured, seconds=time.monotonic() - began))
+        self.layers = max(self.layers, _weighted_layers(model.quantized))
         return measured
 
     def rank(self, candidate: Candidate) -> Sequence[str]:
@@ -137,30 +161,36 @@ class _Trials:
         """What came of it."""
         if self._best is None:
             raise QuantizationFailedError("No model could be made: " + " ".join(self.failures))
-        candidate, quantized, best = self._best
         fronts = on_pareto_front(self.measured)
         trials = tuple(
-            trial.model_copy(update={"pareto": front, "chosen": position == best})
+            trial.model_copy(update={"pareto": front, "chosen": position == self._chosen})
             for position, (trial, front) in enumerate(zip(self.trials, fronts, strict=True))
         )
-        met = trials[best].within_budget
+        met = trials[self._chosen].within_budget
         search = Search(
             trials=trials,
-            layers=self.ranked or len(quantized.plan.int8_layers),
+            layers=self.layers,
             ranking_passes=self.ranked,
             met=met,
             stopped_by=stopped_by,
         )
         missed = () if met else ("No model met the budget: the most accurate was kept.",)
-        return Found(candidate, quantized, search, (*missed, *self.failures))
+        return Found(self._best.candidate, self._best.quantized, search, (*missed, *self.failures))
+
+    def _make(self, candidate: Candidate) -> _Model:
+        job = replace(self.job, recipe=candidate.recipe)
+        quantized = job.quantized(self._say(candidate.what))
+        comparison = compare(job.module, quantized.scripted, job.data.evaluation, lambda *_: None)
+        fidelity = comparison.fidelity(job.data.evaluated_on)
+        return _Model(candidate, quantized, comparison.accuracy(), fidelity, self._latency(quantized))
 
     def _check_budget(self, now: float) -> None:
         """Ends the search where another trial is one too many, or would likely end too late."""
         if self.left <= 0:
-            raise _OutOfBudgetError("evaluations")
+            raise _OutOfBudgetError(SPENT)
         longest = max((trial.seconds for trial in self.trials), default=0.0)
         if self.trials and now - self._start + longest > self.job.recipe.auto.seconds:
-            raise _OutOfBudgetError("time")
+            raise _OutOfBudgetError("no time is left for another trial")
 
     def _say(self, what: str) -> Callable[[Stage, float, str], None]:
         """What the steps of a trial tell their progress to."""
@@ -195,13 +225,7 @@ class _Trials:
         return best_float_form(job.module, job.scripted, self._batch, threads_of(job.recipe.measure))
 
 
-def _judged(gates: Gates, accuracy: Accuracy | None, fidelity: Fidelity, latency: Latency) -> Measured:
-    """By the gates that are about accuracy. The loss is a fraction of the samples, or else negative decibels."""
-    results = [gate for gate in judge(gates, accuracy, fidelity, (latency,)) if gate.gate != "min_speedup"]
-    drop = next((gate.measured for gate in results if gate.gate == "max_accuracy_drop"), None)
-    decibels = float("inf") if fidelity.sqnr_db is None else fidelity.sqnr_db
-    return Measured(
-        loss=-decibels if drop is None else drop,
-        speedup=latency.ratio,
-        within=all(gate.passed is not False for gate in results),
-    )
+def _weighted_layers(quantized: Quantized) -> int:
+    """How many layers with weights are in int8."""
+    layers = (quantized.source.get_submodule(name) for name in quantized.plan.int8_layers)
+    return sum(next(layer.parameters(), None) is not None for layer in layers)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from octet import torchscript
-from octet.analysis import layer_facts
+from octet.analysis import layer_facts, sensitivity
 from octet.engines import ENGINES
 from octet.measure import (
     best_float_form,
@@ -17,7 +18,7 @@ from octet.measure import (
     threads_of,
 )
 from octet.pipeline.gates import judge, not_judged
-from octet.quantization import reduces_range
+from octet.quantization import reduces_range, simulate
 from octet.report import EngineFacts, ModelFacts, Report, Size
 from octet.version import __version__
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from octet.program import Program
     from octet.quantization import Quantized
     from octet.recipe import Recipe
-    from octet.report import Latency, LayerFacts
+    from octet.report import Latency, LayerFacts, Sensitivity
 
 
 def report_of(job: Job, quantized: Quantized) -> Report:
@@ -47,8 +48,29 @@ def report_of(job: Job, quantized: Quantized) -> Report:
     )
 
 
+def _sensitivity(job: Job) -> Sensitivity | None:
+    """By simulation under the same recipe, if it asks for it."""
+    if not job.recipe.measure.sensitivity:
+        return None
+    say = partial(job.stages.at, "measure")
+    simulated = simulate(
+        job.module,
+        job.recipe,
+        inputs=job.inputs,
+        calibration=job.data.calibration,
+        on_stage=lambda _, share, message: say(0.7 + 0.05 * share, message),
+    )
+    return sensitivity(
+        simulated,
+        job.module,
+        job.data.evaluation,
+        lambda done, of: say(0.75 + 0.15 * done / of, f"rounding layers one at a time: run {done} of {of}"),
+    )
+
+
 def figures_of(job: Job, scripted: torch.jit.ScriptModule, *, warnings: Sequence[str], **parts: Any) -> Report:
     """The report with these `parts`, and what all reports have: `scripted` beside fp32, judged by the gates."""
+    found = _sensitivity(job)
     job.stages.at("measure", 0.9, "comparing both models")
     comparison = compare(
         job.module,
@@ -74,6 +96,7 @@ def figures_of(job: Job, scripted: torch.jit.ScriptModule, *, warnings: Sequence
         verdict="fails" if any(gate.passed is False for gate in gates) else "passes",
         warnings=(*job.program.spec.notes, *job.data.warnings, *warnings, *_warnings(job), *not_judged(gates)),
         seconds=dict(job.stages.seconds),
+        sensitivity=found,
         **parts,
     )
 
@@ -87,7 +110,7 @@ def _latency(job: Job, quantized: Quantized) -> tuple[Latency, ...]:
     """One figure for each batch size of the recipe, or for the only one that the model takes."""
     fixed = job.data.evaluation.fixed_batch
     sizes = (fixed,) if fixed else job.recipe.measure.batch_sizes
-    return tuple(_latency_at(size, 0.3 + 0.6 * place / len(sizes), job, quantized) for place, size in enumerate(sizes))
+    return tuple(_latency_at(size, 0.3 + 0.4 * place / len(sizes), job, quantized) for place, size in enumerate(sizes))
 
 
 def _latency_at(size: int, share: float, job: Job, quantized: Quantized) -> Latency:

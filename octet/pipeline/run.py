@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from octet.pipeline.auto import find
 from octet.pipeline.inputs import choose_data
 from octet.pipeline.job import Job
 from octet.pipeline.reporting import report_of
@@ -71,5 +73,13 @@ def _conversion(job: Job) -> Result:
     return Result.of(job, quantized.int8, quantized.scripted, report_of(job, quantized))
 
 
-_TOLD: dict[Method, Callable[[Job], Result]] = {"simulate": simulation}
+def _search(job: Job) -> Result:
+    """The best of many."""
+    found = find(job)
+    report = report_of(replace(job, recipe=found.candidate.recipe), found.quantized)
+    facts = {"recipe": job.recipe, "search": found.search, "warnings": (*report.warnings, *found.notes)}
+    return Result.of(job, found.quantized.int8, found.quantized.scripted, report.model_copy(update=facts))
+
+
+_TOLD: dict[Method, Callable[[Job], Result]] = {"auto": _search, "simulate": simulation}
 """Methods that tell another story."""

@@ -2,6 +2,6 @@
 
 from octet.search.candidates import Candidate
 from octet.search.choice import Measured, better, on_pareto_front
-from octet.search.strategy import Explore, explore
+from octet.search.strategy import SPENT, Explore, explore
 
-__all__ = ["Candidate", "Explore", "Measured", "better", "explore", "on_pareto_front"]
+__all__ = ["SPENT", "Candidate", "Explore", "Measured", "better", "explore", "on_pareto_front"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from octet.recipe import Recipe
@@ -13,15 +13,28 @@ if TYPE_CHECKING:
 
     from octet.recipe import Int8Method
 
-Sections = dict[str, dict[str, Any]]
 
-OBSERVERS: tuple[tuple[str, Sections], ...] = (
-    ("ranges of least squared error", {"activations": {"observer": "mse"}, "weights": {"observer": "mse"}}),
-    ("ranges that clip nothing", {"activations": {"observer": "minmax"}, "weights": {"observer": "minmax"}}),
+@dataclass(frozen=True)
+class Change:
+    """Something else that may keep a model accurate.
+
+    Attributes:
+        about: What it changes; another change of the same takes its place.
+        what: In a few words.
+        sections: Keys of the recipe, by section.
+    """
+
+    about: str
+    what: str
+    sections: dict[str, dict[str, Any]]
+
+
+CHANGES = (
+    Change("ranges", "ranges of least error", {name: {"observer": "mse"} for name in ("activations", "weights")}),
+    Change("ranges", "ranges that clip nothing", {name: {"observer": "minmax"} for name in ("activations", "weights")}),
+    Change("repairs", "repaired", {"repairs": {"equalize": True, "correct_bias": True, "clip_weights": True}}),
 )
-"""Other ways to find ranges, with what to call them."""
-
-REPAIRS: Sections = {"repairs": {"equalize": True, "correct_bias": True, "clip_weights": True}}
+"""In the order in which they are tried."""
 
 
 @dataclass(frozen=True)
@@ -29,37 +42,45 @@ class Candidate:
     """A model that can be tried.
 
     Attributes:
-        what: In a few words.
         recipe: The recipe that makes it; it searches no further.
+        changes: What is different from the recipe that was asked for, by what it is about.
         float_layers: Layers that the search leaves in float, apart from those that the user's rules do.
     """
 
-    what: str
     recipe: Recipe
+    changes: dict[str, str] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
 
-    def but(self, what: str, sections: Sections) -> Candidate:
-        """This with some keys of some sections changed."""
+    @property
+    def what(self) -> str:
+        """This candidate in a few words."""
+        count = len(self.float_layers)
+        in_float = (f"{count} {'layer' if count == 1 else 'layers'} in float",) if count else ()
+        return ", ".join((self.recipe.method, *self.changes.values(), *in_float))
+
+    def but(self, change: Change) -> Candidate:
+        """This with `change`."""
         document = self.recipe.model_dump()
-        changed = {name: document[name] | keys for name, keys in sections.items()}
-        return Candidate(f"{self.what}, {what}", Recipe.parse(document | changed), self.float_layers)
+        changed = {name: document[name] | keys for name, keys in change.sections.items()}
+        return replace(
+            self, recipe=Recipe.parse(document | changed), changes=self.changes | {change.about: change.what}
+        )
 
     def leaving_in_float(self, layers: Sequence[str]) -> Candidate:
         """This with `layers` in float; the user's own rules go before."""
         document = self.recipe.model_dump()
         rules = [{"name": glob.escape(layer), "method": "float"} for layer in layers]
         recipe = Recipe.parse(document | {"layers": (*document["layers"], *rules)})
-        plural = "layer" if len(layers) == 1 else "layers"
-        return Candidate(f"{self.what}, {len(layers)} {plural} in float", recipe, tuple(layers))
+        return replace(self, recipe=recipe, float_layers=tuple(layers))
 
     def trained(self) -> Candidate:
         """This by quantization-aware training instead."""
-        return Candidate(self.what.replace("static", "qat", 1), _with_method(self.recipe, "qat"), self.float_layers)
+        return replace(self, recipe=_with_method(self.recipe, "qat"))
 
 
 def candidate(recipe: Recipe, method: Int8Method) -> Candidate:
     """The model that `recipe` makes with this method for all layers that no rule names."""
-    return Candidate(method, _with_method(recipe, method))
+    return Candidate(_with_method(recipe, method))
 
 
 def _with_method(recipe: Recipe, method: Int8Method) -> Recipe:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from octet.search.candidates import OBSERVERS, REPAIRS, Candidate, candidate
+from octet.search.candidates import CHANGES, Candidate, candidate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from octet.recipe import Recipe
     from octet.search.choice import Measured
+
+FOUND = "a model with every layer in int8 is inside the budget"
+EXHAUSTED = "there is nothing left to try"
+SPENT = "no evaluation is left"
 
 
 class Explore(Protocol):
@@ -31,47 +35,48 @@ class Explore(Protocol):
         """How many more models may be made."""
 
 
-def explore(recipe: Recipe, models: Explore) -> None:
+def explore(recipe: Recipe, models: Explore) -> str:
     """Tries models until one with every layer in int8 is inside the budget, or there is nothing left to try.
 
     Args:
         recipe: Says where to start from, and whether training is allowed.
         models: Makes them, remembers them, and ends the search early by an exception if it must.
+
+    Returns:
+        Why it is over.
     """
+    spare = 1 if recipe.auto.qat else 0
     static = candidate(recipe, "static")
     plain = models.measure(static)
     models.measure(candidate(recipe, "dynamic"))
     if plain is not None and plain.within:
-        return
-    best, found = _mend(static, plain, models)
+        return FOUND
+    best, found = _mend(static, plain, models, spare)
     if found is not None and found.within:
-        return
-    _bisect(best, models, spare=1 if recipe.auto.qat else 0)
+        return FOUND
+    if models.left > spare:
+        _bisect(best, models, spare)
     if recipe.auto.qat:
         models.measure(static.trained())
+    return EXHAUSTED if models.left > 0 else SPENT
 
 
-def _mend(start: Candidate, found: Measured | None, models: Explore) -> tuple[Candidate, Measured | None]:
-    """The most accurate of what keeps every layer in int8: other ranges, then repairs; the first inside the budget."""
+def _mend(start: Candidate, found: Measured | None, models: Explore, spare: int) -> tuple[Candidate, Measured | None]:
+    """The most accurate of what keeps every layer in int8, or the first that is inside the budget."""
     best = start
-    for what, sections in OBSERVERS:
-        best, found = _improved(best, found, start.but(what, sections), models)
+    for change in CHANGES:
+        other = best.but(change)
+        if other.recipe == best.recipe or models.left <= spare:
+            continue
+        measured = models.measure(other)
+        if measured is not None and (found is None or measured.loss < found.loss):
+            best, found = other, measured
         if found is not None and found.within:
-            return best, found
-    return _improved(best, found, best.but("repaired", REPAIRS), models)
+            break
+    return best, found
 
 
-def _improved(
-    best: Candidate, found: Measured | None, other: Candidate, models: Explore
-) -> tuple[Candidate, Measured | None]:
-    if other.recipe == best.recipe:
-        return best, found
-    measured = models.measure(other)
-    improves = measured is not None and (found is None or measured.loss < found.loss)
-    return (other, measured) if improves else (best, found)
-
-
-def _bisect(start: Candidate, models: Explore, *, spare: int) -> None:
+def _bisect(start: Candidate, models: Explore, spare: int) -> None:
     """Looks for the least number of layers in float, the most sensitive first, that is inside the budget."""
     ranking = models.rank(start)
     outside, inside = 0, len(ranking)
