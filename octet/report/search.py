@@ -33,4 +33,4 @@ class Search(Part):
     layers: int = Field(description="Layers that could be left in float: what a linear search would try one by one.")
     ranking_passes: int = Field(description="Simulated runs over calibration samples that the ranking took; 0: none.")
     met: bool = Field(description="Whether the model that was kept is inside the budget.")
-    stopped_by: str = Field(description="Why it was done: found, evaluations, time, or nothing left to try.")
+    stopped_by: str = Field(description="Why no further model was tried.")
