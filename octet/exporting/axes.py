@@ -107,7 +107,7 @@ def two_or_more(arguments: dict[str, Any], examples: dict[str, Example]) -> dict
     ones = {label for label, sizes in sizes_of(examples.values()).items() if sizes == {1}}
 
     def doubled(example: Example) -> torch.Tensor:
-        tensor = example.tensor
+        tensor = example.tensor.clone()  # of a view, torch.export would save all of the memory it looks into
         for axis, label in example.axes.items():
             tensor = torch.cat([tensor, tensor], axis) if label in ones else tensor
         return tensor

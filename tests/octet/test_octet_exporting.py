@@ -384,3 +384,9 @@ def test_a_model_that_octet_cannot_take_is_refused_before_a_file_is_written(tmp_
 def test_a_missing_folder_is_said_before_anything_is_exported(tmp_path: Path) -> None:
     with pytest.raises(ExportFailedError, match="does not exist"):
         octet.export(nn.Linear(4, 3), torch.randn(2, 4), tmp_path / "missing" / "model.pt2")
+
+
+def test_an_example_that_is_part_of_a_large_tensor_does_not_make_the_file_large(tmp_path: Path) -> None:
+    whole = torch.randn(100_000, 4)
+    octet.export(torch.nn.Linear(4, 2), (whole[:2],), tmp_path / "small.pt2")
+    assert (tmp_path / "small.pt2").stat().st_size < whole.nbytes / 10
