@@ -45,6 +45,8 @@ def report_of(job: Job, quantized: Quantized) -> Report:
         latency=_latency(job, quantized),
         size=Size(fp32=fp32, int8=int8, ratio=fp32 / int8),
         training=quantized.epochs,
+        fusions=quantized.fusions,
+        lone_norms=quantized.lone_norms,
     )
 
 
