@@ -23,6 +23,8 @@ VALUES_OF_A_BATCH = 2**14
 MOST_VALUES = 2**20
 """Most that are kept; beyond that, every other one goes."""
 
+_UNSEEN = "no values of it were seen"
+
 
 @dataclass(frozen=True)
 class Format:
@@ -72,21 +74,22 @@ class Fitter(nn.Module):
     """Looks at every tensor that it is given, and gives it back.
 
     Attributes:
-        unfit: Whether any value was not finite: there is no range then.
+        trouble: Why there is no range, if there is none.
     """
 
     def __init__(self, form: Format, axis: int | None) -> None:
         super().__init__()
         self.form = form
         self.axis = axis
-        self.unfit = False
+        self.trouble: str | None = _UNSEEN
 
     def forward(self, x: Tensor) -> Tensor:
         """Looks at `x`, of any shape that has the axis."""
         values = x.detach()
         if not values.isfinite().all():
-            self.unfit = True
+            self.trouble = "not all of it is finite"
         elif values.numel():
+            self.trouble = None if self.trouble == _UNSEEN else self.trouble
             self.look_at(values.reshape(1, -1) if self.axis is None else values.movedim(self.axis, 0).flatten(1))
         return x
 

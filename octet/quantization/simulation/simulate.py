@@ -118,10 +118,10 @@ class _Builder:
         for point in self._points:
             point.enabled = isinstance(point.rounding, Fitter)
         calibrate(self.graph, samples, batch_size, _told(on_stage, 0.0, "finding ranges"))
-        for point in list(self._points):
+        for point, name in self._points.items():
             point.enabled = False
             if isinstance(point.rounding, Fitter):
-                self._settle(point, point.rounding)
+                point.rounding = self._rounding(point.rounding, f"The input of {name!r}")
         handles = [point.register_forward_hook(self._weigh) for point in self._points]
         calibrate(self.graph, samples, batch_size, _told(on_stage, 0.5, "rounding activations"))
         for handle in handles:
@@ -137,23 +137,23 @@ class _Builder:
             )
             for name in self._layers
             for kind in KINDS
-            if (cost := self._costs.get((name, kind))) and cost.noise.signal
+            if (cost := self._costs.get((name, kind))) and 0 < cost.noise.signal < math.inf
         )
         size = math.ceil(self._bytes + sum(_bytes(point.rounding) for point in self._points))
         return Simulated(self.graph, tensors, (*warnings, *self._warnings), size, dict(self._layers))
 
     def _round_weight(self, name: str, exact: nn.Parameter, form: Format, axis: int | None) -> nn.Parameter:
-        """What `exact` becomes; the same for every call that it is a weight of."""
+        """What `exact` becomes; the same for every call, and every layer, that it is a weight of."""
         key = (id(exact), form)
         if key not in self._rounded:
             fitter = form.fitter(-exact.ndim if axis is None else axis)
             with torch.no_grad():
                 fitter(exact)
-                rounding = fitter.rounding()
-                value = rounding(exact)
-            self._costs.setdefault((name, "weight"), _Cost(form.bits)).noise.add(exact, value)
+                rounding = self._rounding(fitter, f"A weight of {name!r}")
+                self._rounded[key] = nn.Parameter(rounding(exact), requires_grad=False)
             self._bytes += exact.numel() * (form.bits / 8 - FLOAT_BYTES) + _bytes(rounding)
-            self._rounded[key] = nn.Parameter(value, requires_grad=False)
+        if all(weight.exact is not exact for weight in self._layers[name].weights):
+            self._costs.setdefault((name, "weight"), _Cost(form.bits)).noise.add(exact, self._rounded[key])
         return self._rounded[key]
 
     def _insert_point(self, node: Node, name: str, activation: Format | Dynamic, axis: int) -> None:
@@ -167,14 +167,12 @@ class _Builder:
         self._costs.setdefault((name, "activation"), _Cost(activation.bits))
         self._layers[name].points.append(point)
 
-    def _settle(self, point: Point, fitter: Fitter) -> None:
-        """Gives `point` its rounding; what is not finite throughout has no range, and passes as it is."""
-        if fitter.unfit:
-            name = self._points.pop(point)
-            point.rounding = nn.Identity()
-            self._warnings[f"The input of {name!r} was not rounded: not all of it is finite."] = None
-        else:
-            point.rounding = fitter.rounding()
+    def _rounding(self, fitter: Fitter, what: str) -> nn.Module:
+        """The rounding that was fitted; what has no range passes as it is."""
+        if fitter.trouble is None:
+            return fitter.rounding()
+        self._warnings[f"{what} was not rounded: {fitter.trouble}."] = None
+        return nn.Identity()
 
     def _weigh(self, point: Any, given: tuple[Tensor, ...], _: Tensor) -> None:
         """Adds what rounding makes of what the float model gives to a layer."""

@@ -36,8 +36,6 @@ def test_no_more_values_are_used_than_the_bits_tell_apart(bits: int, levels: str
     counts = [len(part.unique()) for part in parts]
     assert max(counts) <= 2**bits
     assert min(counts) >= 3
-    if levels == "codebook":
-        assert set(counts) == {2**bits}
 
 
 def test_powers_of_two_times_a_scale_are_all_there_is() -> None:
