@@ -4,8 +4,8 @@
 
 Small models of every family are trained once, in minutes on two cores, on data that ships in packages or is generated,
 and kept in FOLDER. Each is quantized in every way and measured on held-back data by Octet's own report, which also
-takes the sizes and latencies. The last architecture has channels of wildly uneven ranges, which plain quantization breaks on.
-Exits 1 where a bound of `bench/trained/bounds.py` is missed; a part of the whole has no bounds.
+takes the sizes and latencies. The last architecture has channels of wildly uneven ranges, which plain quantization
+breaks on. Exits 1 where a bound of `bench/trained/bounds.py` is missed; a part of the whole has no bounds.
 """
 
 from __future__ import annotations
