@@ -13,7 +13,7 @@ from torch.ao.quantization import FakeQuantizeBase, ObserverBase
 from torch.ao.quantization.backend_config import BackendConfig, get_native_backend_config, get_onednn_backend_config
 from torch.ao.quantization.fx.fuse import fuse as fuse_patterns
 from torch.ao.quantization.fx.prepare import prepare as insert_observers
-from torch.ao.quantization.quantize_fx import convert_fx
+from torch.ao.quantization.quantize_fx import convert_fx, convert_to_reference_fx
 from torch.nn import functional
 
 from octet.kernels import STATIC, WEIGHTED
@@ -37,15 +37,19 @@ to what it puts in the place of a node."""
 def backend_config(recipe: Recipe) -> BackendConfig:
     """Which patterns have kernels. oneDNN's own table also fuses conv + add + relu, but not while training.
 
-    Its patterns of a linear layer and a function are left out: FX fails on them. A program has modules there.
+    Its patterns of a linear layer and a function are left out: FX fails on them, and a program has modules there. Of
+    look-ups it asks for signed weights, for which there is no kernel.
     """
+    native = get_native_backend_config()
     if recipe.engine != "onednn" or recipe.method == "qat":
-        return get_native_backend_config()
-    configs = [config for config in get_onednn_backend_config().configs if config.pattern not in _FAILING]
-    return BackendConfig("onednn").set_backend_pattern_configs(configs)
+        return native
+    ours = [config for config in get_onednn_backend_config().configs if config.pattern not in _NOT_ONEDNN]
+    look_ups = [config for config in native.configs if config.pattern in _LOOK_UPS]
+    return BackendConfig("onednn").set_backend_pattern_configs([*ours, *look_ups])
 
 
-_FAILING = ((nn.Linear, functional.leaky_relu), (nn.Linear, torch.tanh))
+_LOOK_UPS = (nn.Embedding, nn.EmbeddingBag)
+_NOT_ONEDNN = (*_LOOK_UPS, (nn.Linear, functional.leaky_relu), (nn.Linear, torch.tanh))
 
 
 def fuse(module: GraphModule, plan: Plan, recipe: Recipe) -> GraphModule:
@@ -166,6 +170,11 @@ def convert(observed: GraphModule, recipe: Recipe) -> GraphModule:
     int8 = convert_fx(copy.deepcopy(observed).eval(), backend_config=backend_config(recipe))
     _protect_addends(int8)
     return int8.eval()
+
+
+def reference(observed: GraphModule, recipe: Recipe) -> GraphModule:
+    """What the int8 model of `observed` computes, in floats, with layers in the place of kernels."""
+    return convert_to_reference_fx(copy.deepcopy(observed).eval(), backend_config=backend_config(recipe)).eval()
 
 
 def _protect_addends(int8: GraphModule) -> None:

@@ -49,6 +49,7 @@ def fold_batch_norms(module: GraphModule, recipe: Recipe, shapes: Shapes) -> Nor
     """Folds the batch norms of `module` into the layers before them, wherever that computes the same.
 
     What QAT can train as one layer is left to FX, which does that; it does not look whether the channels are the same.
+    Repairs are done to whole layers, so with them norms are folded first: their statistics stay as they are.
     """
     norms = Norms()
     for path, calls in _calls(module).items():
@@ -62,7 +63,7 @@ def fold_batch_norms(module: GraphModule, recipe: Recipe, shapes: Shapes) -> Nor
             norms.lone[path] = str(error)
             _keep_apart(calls, module)
             continue
-        if recipe.method == "qat" and _trains_together(calls, layers, module):
+        if recipe.method == "qat" and not recipe.repairs.any and _trains_together(calls, layers, module):
             continue
         module.add_submodule(home, folded(cast("_Layer", module.get_submodule(home)), cast("_BatchNorm", norm)))
         for call in calls:

@@ -23,7 +23,9 @@ from octet.quantization.observers import OBSERVERS
 from octet.quantization.training.fakes import Fake
 
 if TYPE_CHECKING:
-    from octet.quantization.plan import Plan
+    from torch import Tensor
+
+    from octet.quantization.plan import LayerPlan, Plan
     from octet.recipe import Activations, Recipe, Weights
 
 QSCHEMES = {
@@ -68,6 +70,19 @@ class TensorConfig:
         if self.training:
             return Fake.with_args(observer=observer, **arguments)  # type: ignore[no-untyped-call]
         return observer.with_args(**arguments)
+
+    def rounded(self, tensor: Tensor) -> Tensor:
+        """`tensor` as it comes back from its integers, over the range of its extremes."""
+        section = self.section.model_copy(update={"observer": "minmax"})
+        observer = replace(self, section=section, training=False).factory()()
+        observer(tensor)
+        scale, zero_point = observer.calculate_qparams()
+        if section.granularity == "per_tensor":
+            figures = scale.item(), int(zero_point.item())
+            return torch.fake_quantize_per_tensor_affine(tensor, *figures, self.quant_min, self.quant_max)
+        return torch.fake_quantize_per_channel_affine(
+            tensor, scale, zero_point.int(), 0, self.quant_min, self.quant_max
+        )
 
     def per_tensor(self) -> TensorConfig:
         """The same with one scale for the whole tensor."""
@@ -114,6 +129,7 @@ class QConfigs:
         transposed = _qconfig(activation, weight.per_tensor().factory())
         self._special = _special(recipe, static, transposed)
         self._default = recipe.method
+        self._weight = weight
 
     def mapping(self, plan: Plan) -> QConfigMapping:
         """The methods of `plan`, as FX takes them: by module path, by position for functions, else the default."""
@@ -129,6 +145,10 @@ class QConfigs:
         for call in plan.float_calls:
             mapping.set_module_name(call, None)  # `prepare` gives each call this for a path
         return mapping
+
+    def weight_of(self, layer: LayerPlan) -> TensorConfig:
+        """How the weight of a linear layer or a convolution becomes int8."""
+        return self._weight.per_tensor() if "transpose" in _name(layer.module_type) else self._weight
 
     def _of(self, method: str, module_type: type) -> QConfig | None:
         if method in {"static", "qat"}:

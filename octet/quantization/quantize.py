@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from octet import torchscript
+from octet.kernels import WEIGHTED
 from octet.quantization.calibrate import calibrate
 from octet.quantization.converted import has_int8
 from octet.quantization.fallback import ConversionError, observe, realize, settle
 from octet.quantization.fusions import fusions_of, lone_norms_of
+from octet.quantization.graph_mode import reference
 from octet.quantization.plan import Plan, plan_layers
 from octet.quantization.qconfigs import QConfigs
+from octet.quantization.repairs import Repairing, Rounding, add_to_bias
 from octet.quantization.rewrite import rewrite
 from octet.quantization.shapes import input_ranks, shapes_of
 from octet.quantization.training import UntrainableError, train
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from octet.quantization.rewrite import Rewritten
     from octet.quantization.training import Checkpoint
     from octet.recipe import Recipe
-    from octet.report import Epoch, Fusion, LoneNorm
+    from octet.report import Epoch, Fusion, LoneNorm, Repair
 
 
 MOST_ATTEMPTS = 3
@@ -43,10 +46,11 @@ class Quantized:
     Attributes:
         int8: The int8 graph, eager, under the source's module paths.
         scripted: The same as TorchScript: what is timed and saved.
-        rewritten: The float graph that was quantized, with what became of its batch norms.
-        observed: What was converted: that graph, trained if QAT trained it.
+        rewritten: The float graph that was quantized, with what became of its batch norms; equalized, if it was.
+        observed: What was converted: that graph with all repairs, trained if QAT trained it.
         plan: What was done with each layer, with the reasons of what stayed in float.
         epochs: Of QAT.
+        repairs: What each repair did.
     """
 
     int8: GraphModule
@@ -55,6 +59,7 @@ class Quantized:
     observed: GraphModule
     plan: Plan
     epochs: tuple[Epoch, ...]
+    repairs: tuple[Repair, ...]
 
     @property
     def source(self) -> GraphModule:
@@ -106,9 +111,14 @@ def quantize_module(
     """
     shapes = shapes_of(module, inputs)
     rewritten = rewrite(module, recipe, shapes)
-    job = _Job(rewritten, recipe, inputs, calibration, training, checkpoint, on_stage, QConfigs(recipe))
     plan = plan_layers(rewritten, recipe, input_ranks(rewritten.module, shapes))
     on_stage("prepare", 0.0, "inserting observers")
+    repairing = Repairing(recipe, inputs, calibration)
+    graph, repairs = repairing.equalized(rewritten.module)
+    rewritten = replace(rewritten, module=graph)
+    job = _Job(
+        rewritten, recipe, inputs, calibration, training, checkpoint, on_stage, QConfigs(recipe), repairing, repairs
+    )
     if recipe.method == "qat":
         # Training is too dear to be lost to a missing kernel: look for those first.
         plan = job.settled(plan)
@@ -135,6 +145,8 @@ class _Job:
     checkpoint: Checkpoint | None
     on_stage: Callable[[Stage, float, str], None]
     qconfigs: QConfigs
+    repairing: Repairing
+    repairs: tuple[Repair, ...]
 
     @property
     def module(self) -> GraphModule:
@@ -150,7 +162,8 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
     if plan.gave_up:
         return _float(job, plan)
     recipe = job.recipe
-    observed = observe(job.module, plan, job.qconfigs, recipe, job.inputs)
+    clipped, clipping = job.repairing.clipped(job.module, _roundings(job, plan))
+    observed = observe(clipped, plan, job.qconfigs, recipe, job.inputs)
     if job.calibration is not None:
         calibrate(
             observed,
@@ -158,13 +171,48 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
             recipe.calibration.batch_size,
             lambda done, of: job.on_stage("calibrate", done / of, f"sample {done} of {of}"),
         )
+    correction = _correct_biases(job, observed, plan)
     epochs, plan = _trained(job, observed, plan)
     job.on_stage("convert", 0.0, "converting to int8")
     int8, scripted = realize(observed, recipe, job.inputs)
     job.on_stage("convert", 1.0, "converted")
     if not has_int8(int8):
         plan = plan.noting("Nothing was quantized: the report gives the reason for each layer.")
-    return Quantized(int8, scripted, job.rewritten, observed, plan, epochs)
+    repairs = _in_source((*job.repairs, *clipping, *correction), job.rewritten)
+    return Quantized(int8, scripted, job.rewritten, observed, plan, epochs, repairs)
+
+
+def _roundings(job: _Job, plan: Plan) -> dict[str, Rounding]:
+    """How kernels round the weight of each layer that has one."""
+    configs = {
+        path: job.qconfigs.weight_of(layer)
+        for path, layer in plan.layers.items()
+        if layer.method != "float" and layer.module_type.__name__ in WEIGHTED
+    }
+    return {
+        path: Rounding(config.rounded, per_channel=config.section.granularity == "per_channel")
+        for path, config in configs.items()
+    }
+
+
+def _correct_biases(job: _Job, observed: GraphModule, plan: Plan) -> tuple[Repair, ...]:
+    """Corrects the biases of `observed` once it is calibrated."""
+    shifts, repairs = job.repairing.corrected(
+        lambda: reference(observed, job.recipe), job.module, _roundings(job, plan)
+    )
+    for path, shift in shifts.items():
+        add_to_bias(observed.get_submodule(path), shift)
+    return repairs
+
+
+def _in_source(repairs: tuple[Repair, ...], rewritten: Rewritten) -> tuple[Repair, ...]:
+    """The same with a further call of a layer under the name that its author gave the layer."""
+    return tuple(
+        repair.model_copy(
+            update={"layers": tuple(dict.fromkeys(rewritten.sources.get(path, path) for path in repair.layers))}
+        )
+        for repair in repairs
+    )
 
 
 def _trained(job: _Job, observed: GraphModule, plan: Plan) -> tuple[tuple[Epoch, ...], Plan]:
@@ -190,4 +238,5 @@ def _trained(job: _Job, observed: GraphModule, plan: Plan) -> tuple[tuple[Epoch,
 def _float(job: _Job, plan: Plan) -> Quantized:
     """The float model, for where there is nothing to quantize."""
     module = job.module.eval()
-    return Quantized(module, torchscript.script(module), job.rewritten, module, plan, ())
+    repairs = _in_source(job.repairs, job.rewritten)
+    return Quantized(module, torchscript.script(module), job.rewritten, module, plan, (), repairs)

@@ -116,6 +116,11 @@ class Repairs(Section):
         description="Clips outliers of weights where the finer steps for all other weights gain more than that loses.",
     )
 
+    @property
+    def any(self) -> bool:
+        """Whether there is any to do."""
+        return self.equalize or self.correct_bias or self.clip_weights
+
 
 class Calibration(Section):
     """The data that activation ranges are taken from, for static and for the start of QAT."""
