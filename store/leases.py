@@ -202,7 +202,7 @@ def _keep_artifacts(session: Session, job_id: UUID, artifacts: Iterable[tuple[st
 def _keep_figures(session: Session, job_id: UUID, report: Report) -> None:
     if figures := [{"job_id": job_id, **metric.model_dump()} for metric in report.metrics()]:
         session.execute(insert(Metric), figures)
-    layers = [layer.model_dump(exclude={"parameters"}) for layer in report.layers]
+    layers = [layer.model_dump() for layer in report.layers]
     if rows := [{"job_id": job_id, "position": position, **layer} for position, layer in enumerate(layers)]:
         session.execute(insert(LayerMetric), rows)
 

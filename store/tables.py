@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
+    Double,
     ForeignKey,
     Index,
     LargeBinary,
@@ -18,7 +19,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from octet.wire import JobState
@@ -222,8 +223,17 @@ class LayerMetric(Base):
     type: Mapped[str]
     method: Mapped[str]
     reason: Mapped[str | None]
+    parameters: Mapped[int] = mapped_column(BigInteger)
+    bits: Mapped[int | None]
     weight_sqnr_db: Mapped[float | None]
     activation_sqnr_db: Mapped[float | None]
+    own_sqnr_db: Mapped[float | None]
+    input_range: Mapped[list[float] | None] = mapped_column(ARRAY(Double), comment="Least and largest value.")
+    output_range: Mapped[list[float] | None] = mapped_column(ARRAY(Double), comment="Least and largest value.")
+    saturation: Mapped[float | None]
+    latency_share_fp32: Mapped[float | None]
+    latency_share_int8: Mapped[float | None]
+    rank: Mapped[int | None]
 
 
 class Worker(Base):

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import func, select, update
 from storing import keep_checkpoint, queue, start, together
 
+from octet.report import LayerFacts
 from store import artifacts, blobs, events, jobs, leases, workers
 from store.tables import Artifact, Blob, Job, LayerMetric, Metric, Worker
 
@@ -112,10 +113,8 @@ def test_success_keeps_everything_at_once(database: Database, running: Job, repo
         figures = jobs.metrics_of(session, [running.id])[running.id]
         assert [(figure.name, figure.value) for figure in figures] == [(m.name, m.value) for m in report.metrics()]
         layers = session.scalars(select(LayerMetric).order_by(LayerMetric.position)).all()
-        assert [(layer.name, layer.method, layer.reason) for layer in layers] == [
-            ("conv", "static", None),
-            ("head", "float", "asked for"),
-        ]
+        fields = LayerFacts.model_fields
+        assert [LayerFacts(**{name: getattr(layer, name) for name in fields}) for layer in layers] == [*report.layers]
 
 
 def test_jobs_with_the_same_artifacts_end_at_once(database: Database, report: Report, files: Files) -> None:
