@@ -72,17 +72,25 @@ def quantize(
     layers: AllLayers = False,
     as_json: AsJson = False,
 ) -> None:
-    """Quantize a model on this machine, and prove what that did to it."""
+    """Quantize a model on this machine, and prove what that did to it. Training that was interrupted goes on."""
     from octet.artifact import check_destination  # noqa: PLC0415 - commands that need no torch must not wait for it
 
     chosen = chosen_recipe(recipe, method, engine)
     program = octet.load(model)
     check_destination(output)
+    whole = output.resolve()
+    checkpoint = whole.with_name(f".{whole.name}.checkpoint")
     with bars.steps("quantize") as on_progress:
         result = octet.quantize(
-            program, chosen, calibration=_data(calibration), evaluation=_data(evaluation), on_progress=on_progress
+            program,
+            chosen,
+            calibration=_data(calibration),
+            evaluation=_data(evaluation),
+            on_progress=on_progress,
+            checkpoint=checkpoint,
         )
         result.save(output)
+    checkpoint.unlink(missing_ok=True)
     report, saved = result.report, Text(f"saved in {output}", style="dim")
     answer(report, lambda: Group(render.result(report, layers=layers), saved), as_json=as_json)
     require_gates(report)

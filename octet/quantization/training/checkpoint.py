@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -99,7 +98,11 @@ def remember(optimizer: Optimizer, memory: State) -> None:
 
 
 def save(checkpoint: Checkpoint, fingerprint: str, progress: Progress) -> None:
-    """Replaces the file: it is the old one or the new one, whenever one looks."""
+    """Replaces the file: it is the old one or the new one, whenever one looks.
+
+    Raises:
+        OSError, SafetensorError: If it cannot be written.
+    """
     parts = {"model": progress.model, "best": progress.best, "optimizer": progress.optimizer}
     # Copied: safetensors takes no two tensors that share their memory.
     tensors = {
@@ -108,10 +111,13 @@ def save(checkpoint: Checkpoint, fingerprint: str, progress: Progress) -> None:
         for name, tensor in state.items()
     }
     epochs = _EPOCHS.dump_json(progress.epochs).decode()
+    checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
     new = checkpoint.path.with_name(f"{checkpoint.path.name}.new")
-    save_file(tensors, new, {"fingerprint": fingerprint, "epochs": epochs})
-    os.replace(new, checkpoint.path)  # noqa: PTH105 - pathlib's `replace` reads like that of text
-    checkpoint.on_saved()
+    try:
+        save_file(tensors, new, {"fingerprint": fingerprint, "epochs": epochs})
+        new.replace(checkpoint.path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def load(checkpoint: Checkpoint, fingerprint: str) -> Progress | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from octet.errors import QuantizationFailedError
 from octet.quantization.training.checkpoint import (
@@ -191,9 +192,16 @@ class _Loop:
         self.notes += (f"Training diverged: {diverged} {where}. The model of epoch {kept} was kept. {_LOWER_RATE}",)
 
     def _save(self) -> None:
-        if self.checkpoint is not None:
-            now = Progress(self.epochs, state_of(self.observed), self.best, memory_of(self.steps.optimizer))
+        if self.checkpoint is None:
+            return
+        now = Progress(self.epochs, state_of(self.observed), self.best, memory_of(self.steps.optimizer))
+        try:
             save(self.checkpoint, self.fingerprint, now)
+        except (OSError, SafetensorError) as error:  # a full disk, or more than a process may write
+            self.checkpoint = None
+            self.notes += (f"Training could not be made safe against an interruption: {error}.",)
+        else:
+            self.checkpoint.on_saved()
 
     def _resumed(self) -> bool:
         """Whether there was a checkpoint to go on from."""
