@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from octet.engines import EngineName
     from octet.recipe import Int8Method, LayerMethod
 
+KERNEL_BITS = 8
+
 Kernel = Literal["static", "dynamic"]
 """Kinds of kernel: both static and QAT models run static ones."""
 
@@ -29,11 +31,13 @@ class LayerForm:
         type: Its class in `torch.nn`.
         options: Its constructor's arguments, by name.
         rank: How many dimensions its input has; None where that is not known.
+        bits: Of its weights, as a kernel is to have them.
     """
 
     type: str
     options: Mapping[str, Any]
     rank: int | None = None
+    bits: int = KERNEL_BITS
 
 
 Restriction = Callable[[LayerForm, "EngineName"], str | None]
@@ -100,6 +104,25 @@ def _no_projection(form: LayerForm, _: EngineName) -> str | None:
     return "no int8 kernel has a projection (proj_size)" if form.options.get("proj_size") else None
 
 
+def _one_or_two_dimensions(form: LayerForm, _: EngineName) -> str | None:
+    return None if form.rank in {None, 1, 2} else "the int8 look-up takes one or two dimensions of indices"
+
+
+def _even_rows(form: LayerForm, _: EngineName) -> str | None:
+    odd = form.bits < KERNEL_BITS and form.options["embedding_dim"] % 2
+    return "the 4-bit kernel takes rows of an even length" if odd else None
+
+
+def _summed(form: LayerForm, _: EngineName) -> str | None:
+    mode = form.options.get("mode", "mean")
+    return None if mode == "sum" else f"the int8 kernel sums bags, whatever their mode; this one's is {mode}"
+
+
+def _no_padding_index(form: LayerForm, _: EngineName) -> str | None:
+    padded = form.options.get("padding_idx") is not None
+    return "the int8 kernel leaves no padding index out of a bag" if padded else None
+
+
 def _each(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
@@ -124,8 +147,6 @@ STATIC: dict[str, tuple[Restriction, ...]] = {
     **{f"InstanceNorm{dims}d": () for dims in (1, 2, 3)},
     "LayerNorm": (),
     "PReLU": (_none("torch's int8 PReLU also scales what is positive"),),
-    "Embedding": (_none("a look-up computes nothing that int8 would make faster"),),
-    "EmbeddingBag": (_none("a look-up computes nothing that int8 would make faster"),),
     **dict.fromkeys(("ReLU", "ReLU6", "Hardtanh", "LeakyReLU", "ELU", "Hardswish"), ()),
     **dict.fromkeys(("Sigmoid", "Hardsigmoid", "Tanh", "Dropout", "Identity", "PixelShuffle", "PixelUnshuffle"), ()),
     **{f"{kind}Pool{dims}d": () for kind in ("Max", "Avg", "AdaptiveAvg") for dims in (1, 2, 3)},
@@ -136,17 +157,22 @@ DYNAMIC: dict[str, tuple[Restriction, ...]] = {
     "Linear": (_no_vector,),
     "LSTM": (_biased, _no_projection),
     **dict.fromkeys(("GRU", "LSTMCell", "GRUCell", "RNNCell"), (_biased,)),
+    "Embedding": (_one_or_two_dimensions, _even_rows),
+    "EmbeddingBag": (_summed, _no_padding_index, _even_rows),
 }
-"""Types with kernels that take and give floats, and find the range of what they take at every call."""
+"""Types with kernels that take and give floats, and find the range of the floats that they take at every call."""
 
 TABLES: dict[Kernel, dict[str, tuple[Restriction, ...]]] = {"static": STATIC, "dynamic": DYNAMIC}
+
+LOOK_UPS = frozenset({"Embedding", "EmbeddingBag"})
+"""Types whose weights can have 4 bits too: they are looked up, each row with a scale and an offset of its own."""
 
 WEIGHTED = frozenset({"Linear", *(f"Conv{kind}{dims}d" for kind in ("", "Transpose") for dims in (1, 2, 3))})
 """Types that multiply by a weight: nearly all of a model's work."""
 
 
 def usual_method(type_name: str, method: Int8Method) -> Int8Method:
-    """How a layer is done unless a rule says otherwise: recurrent layers have dynamic kernels only."""
+    """How a layer is done unless a rule says otherwise: recurrent layers and look-ups have dynamic kernels only."""
     return "dynamic" if type_name in DYNAMIC and type_name not in STATIC else method
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule
 
 _STATIC = ("torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized.modules")
-_DYNAMIC = ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic")
+_LOOK_UPS = "torch.ao.nn.quantized.modules.embedding_ops"
+_DYNAMIC = ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic", _LOOK_UPS)
 
 
 def executed_method(layer: nn.Module) -> Literal["static", "dynamic", "float"]:

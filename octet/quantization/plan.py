@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from octet.kernels import LayerForm, kernel_of, usual_method, why_float
+from octet.kernels import KERNEL_BITS, LOOK_UPS, LayerForm, kernel_of, usual_method, why_float
 from octet.quantization.exempt import READS_LOGITS
+from octet.rules import rule_of, unmatched_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.fx import GraphModule
 
+    from octet.errors import FieldError
     from octet.quantization.rewrite import Rewritten
-    from octet.recipe import LayerMethod, LayerRule, Recipe
+    from octet.recipe import LayerMethod, Recipe
 
 Unit = str
 """What can be left in float: a layer, by its path, or a call of a function or a tensor method, by `call_unit`."""
@@ -33,11 +33,19 @@ def call_unit(name: str) -> Unit:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What is to be done with one layer, and why where it stays in float."""
+    """What is to be done with one layer, and why where it stays in float.
+
+    Attributes:
+        module_type: What it is.
+        method: What kind of kernel it is to have.
+        reason: Why it has none.
+        bits: Of its weights, in a kernel.
+    """
 
     module_type: type[nn.Module]
     method: LayerMethod
     reason: str | None = None
+    bits: int = KERNEL_BITS
 
 
 @dataclass(frozen=True)
@@ -122,13 +130,37 @@ def plan_layers(rewritten: Rewritten, recipe: Recipe, ranks: Mapping[str, int] |
     }
     called = {path: module.get_submodule(path) for path in paths if path not in sources}
     called.update(rewritten.norms.gone)
-    unmatched = unmatched_rules(recipe, called)
+    unmatched = unmatched_rules(recipe, {name: type(layer).__name__ for name, layer in called.items()})
     calls = {
         call_unit(node.name): getattr(node.target, "__name__", str(node.target))
         for node in module.graph.nodes
         if node.op in {"call_function", "call_method"}
     }
-    return Plan(layers, calls, notes=(*rewritten.warnings, *_about_softmax(module, recipe), *unmatched))
+    notes = (*_about_softmax(module, recipe), *map(_sentence, unmatched), *_about_bits(called, recipe))
+    return Plan(layers, calls, notes=(*rewritten.warnings, *notes))
+
+
+def _sentence(error: FieldError) -> str:
+    said = f"{error.message[0].upper()}{error.message[1:]}."
+    return f"{said} {error.hint}" if error.hint else said
+
+
+def _about_bits(layers: Mapping[str, nn.Module], recipe: Recipe) -> tuple[str, ...]:
+    """A sentence about the layers for which a rule asks for bits that their kernels do not take."""
+    named = [
+        name
+        for name, layer in layers.items()
+        if (rule := rule_of(name, type(layer).__name__, recipe))
+        and rule.bits not in {None, KERNEL_BITS}
+        and type(layer).__name__ not in LOOK_UPS
+    ]
+    if not named or recipe.method == "simulate":
+        return ()
+    others = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    return (f"Only embeddings have 4-bit kernels: 8 bits are taken for {', '.join(named[:MOST_NAMED])}{others}.",)
+
+
+MOST_NAMED = 3
 
 
 def _about_softmax(module: GraphModule, recipe: Recipe) -> tuple[str, ...]:
@@ -139,36 +171,10 @@ def _about_softmax(module: GraphModule, recipe: Recipe) -> tuple[str, ...]:
 
 def _plan_layer(name: str, layer: nn.Module, recipe: Recipe, rank: int | None) -> LayerPlan:
     kind = type(layer).__name__
-    rule = rule_of(name, layer, recipe)
+    rule = rule_of(name, kind, recipe)
     method = (rule and rule.method) or usual_method(kind, recipe.int8_method)
     if method == "float":
         return LayerPlan(type(layer), "float", RULED_OUT)
-    reason = why_float(LayerForm(kind, vars(layer), rank), kernel_of(method), recipe.engine)
-    return LayerPlan(type(layer), "float" if reason else method, reason)
-
-
-def rule_of(name: str, layer: nn.Module, recipe: Recipe) -> LayerRule | None:
-    """The rule of `recipe` that decides about `layer`, whose author called it `name`."""
-    return next((rule for rule in recipe.layers if _matches(rule, name, layer)), None)
-
-
-def unmatched_rules(recipe: Recipe, layers: Mapping[str, nn.Module]) -> tuple[str, ...]:
-    """A sentence about each rule that matches none of `layers`."""
-    return tuple(
-        _unmatched(position, rule, layers)
-        for position, rule in enumerate(recipe.layers)
-        if not any(_matches(rule, name, layer) for name, layer in layers.items())
-    )
-
-
-def _matches(rule: LayerRule, name: str, layer: nn.Module) -> bool:
-    return (rule.name is None or fnmatchcase(name, rule.name)) and rule.type in {None, type(layer).__name__}
-
-
-def _unmatched(position: int, rule: LayerRule, layers: Mapping[str, nn.Module]) -> str:
-    """A sentence about a rule that matches nothing, with the nearest names that do exist."""
-    near = difflib.get_close_matches(rule.name or "", layers, n=3)
-    near += difflib.get_close_matches(rule.type or "", {type(layer).__name__ for layer in layers.values()}, n=3)
-    wanted = " ".join(f"{key} {value!r}" for key, value in (("name", rule.name), ("type", rule.type)) if value)
-    hint = f" Near: {', '.join(near)}." if near else ""
-    return f"The rule layers/{position} ({wanted}) matches no layer.{hint}"
+    bits = (rule and kind in LOOK_UPS and rule.bits) or KERNEL_BITS
+    reason = why_float(LayerForm(kind, vars(layer), rank, bits), kernel_of(method), recipe.engine)
+    return LayerPlan(type(layer), "float" if reason else method, reason, bits)

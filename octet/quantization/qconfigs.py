@@ -12,12 +12,18 @@ import torch
 from torch.ao.quantization import (
     QConfig,
     QConfigMapping,
+    default_embedding_qat_qconfig,
+    default_embedding_qat_qconfig_4bit,
+    float_qparams_weight_only_qconfig,
+    float_qparams_weight_only_qconfig_4bit,
     get_default_qat_qconfig_mapping,
     get_default_qconfig_mapping,
 )
 from torch.ao.quantization.observer import default_dynamic_quant_observer
 
-from octet.engines import ENGINES
+from octet.engines import CPUS, ENGINES
+from octet.kernels import LOOK_UPS
+from octet.measure import cpu_features
 from octet.quantization.exempt import SOFTMAX
 from octet.quantization.observers import OBSERVERS
 from octet.quantization.training.fakes import Fake
@@ -34,6 +40,14 @@ QSCHEMES = {
     ("per_tensor", "symmetric"): torch.per_tensor_symmetric,
     ("per_tensor", "affine"): torch.per_tensor_affine,
 }
+
+LOOK_UP_QCONFIGS: dict[tuple[int, bool], QConfig] = {
+    (8, False): float_qparams_weight_only_qconfig,
+    (4, False): float_qparams_weight_only_qconfig_4bit,
+    (8, True): default_embedding_qat_qconfig,
+    (4, True): default_embedding_qat_qconfig_4bit,
+}
+"""Bits of an embedding's weights, and whether they are trained -> torch's own qconfig: their kernels take one form."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,10 @@ class TensorConfig:
 def reduces_range(recipe: Recipe) -> bool:
     """Whether activations use 7 bits under `recipe`."""
     wanted = recipe.activations.reduce_range
-    return ENGINES[recipe.engine].reduce_range if wanted == "auto" else wanted
+    if wanted != "auto":
+        return wanted
+    features = cpu_features() if recipe.deploy_cpu == "this" else CPUS[recipe.deploy_cpu]
+    return ENGINES[recipe.engine].reduces_range(features)
 
 
 def activation_config(recipe: Recipe) -> TensorConfig:
@@ -141,7 +158,7 @@ class QConfigs:
             for softmax in SOFTMAX:
                 mapping.set_object_type(softmax, None)
         for name, layer in plan.layers.items():
-            mapping.set_module_name(name, self._of(layer.method, layer.module_type))
+            mapping.set_module_name(name, self._of(layer))
         for call in plan.float_calls:
             mapping.set_module_name(call, None)  # `prepare` gives each call this for a path
         return mapping
@@ -150,10 +167,12 @@ class QConfigs:
         """How the weight of a linear layer or a convolution becomes int8."""
         return self._weight.per_tensor() if "transpose" in _name(layer.module_type) else self._weight
 
-    def _of(self, method: str, module_type: type) -> QConfig | None:
-        if method in {"static", "qat"}:
-            return self._special.get(module_type, self._methods[method])
-        return self._methods[method]
+    def _of(self, layer: LayerPlan) -> QConfig | None:
+        if layer.method in {"static", "qat"}:
+            return self._special.get(layer.module_type, self._methods[layer.method])
+        if layer.method == "dynamic" and layer.module_type.__name__ in LOOK_UPS:
+            return LOOK_UP_QCONFIGS[layer.bits, self._default == "qat"]
+        return self._methods[layer.method]
 
 
 def _special(recipe: Recipe, static: QConfig, transposed: QConfig) -> dict[Any, QConfig]:

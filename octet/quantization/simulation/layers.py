@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from octet.quantization.plan import rule_of
 from octet.quantization.simulation.formats import KERNEL_BITS, activation_format, weight_format
 from octet.quantization.simulation.roundings import Dynamic
+from octet.rules import rule_of
 
 if TYPE_CHECKING:
     from octet.engines import EngineName
@@ -65,7 +65,7 @@ def treatments(rewritten: Rewritten, plan: Plan, recipe: Recipe) -> dict[str, Tr
         path: treat(
             kind,
             layer,
-            rule_of(rewritten.sources.get(path, path), rewritten.module.get_submodule(path), recipe),
+            rule_of(rewritten.sources.get(path, path), layer.module_type.__name__, recipe),
             recipe,
         )
         for path, layer in plan.layers.items()

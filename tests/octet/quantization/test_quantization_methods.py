@@ -19,8 +19,8 @@ INT8_LAYERS = {
     ("mlp", "dynamic"): {"fc1": "dynamic", "fc2": "dynamic"},
     ("conv-gru", "static"): {"conv": "static", "gru": "dynamic", "head": "static"},
     ("conv-gru", "dynamic"): {"gru": "dynamic", "head": "dynamic"},
-    ("lstm", "static"): {"lstm": "dynamic", "head": "static"},
-    ("lstm", "dynamic"): {"lstm": "dynamic", "head": "dynamic"},
+    ("lstm", "static"): {"embedding": "dynamic", "lstm": "dynamic", "head": "static"},
+    ("lstm", "dynamic"): {"embedding": "dynamic", "lstm": "dynamic", "head": "dynamic"},
     ("encoder", "static"): dict.fromkeys(
         ("query", "key", "value", "out", "norm1", "norm2", "up", "down", "head"), "static"
     ),
