@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from octet import torchscript
-from octet.quantization.graph_mode import convert, prepare
+from octet.quantization.graph_mode import convert, prepare, reference
 from octet.quantization.rehearsal import Rehearsal, first_line, reference_values
 from octet.state import kept
 
@@ -52,7 +52,8 @@ def realize(observed: GraphModule, recipe: Recipe, inputs: tuple[Tensor, ...]) -
     try:
         int8 = convert(observed, recipe)
         with torch.no_grad(), kept(observed, int8):
-            rehearsal = Rehearsal(int8, observed, reference_values(observed, inputs))
+            # What a kernel does with a weight is held against what a float layer does with the same, rounded weight.
+            rehearsal = Rehearsal(int8, reference(observed, recipe), reference_values(observed, inputs))
             rehearsal.run(*inputs)
             if not rehearsal.found:
                 scripted = torchscript.script(int8)

@@ -25,7 +25,7 @@ LEAST_SQNR_DB = 10.0
 
 
 class Rehearsal(Interpreter):
-    """Runs an int8 graph and compares what its layers give with what they are made of.
+    """Runs an int8 graph and compares what its kernels give with what float layers with the same weights give.
 
     Where a layer or call fails, its float form takes its place and the run goes on.
 
@@ -35,10 +35,10 @@ class Rehearsal(Interpreter):
 
     extra_traceback = False
 
-    def __init__(self, int8: GraphModule, observed: GraphModule, reference: dict[Unit, Any]) -> None:
+    def __init__(self, int8: GraphModule, rounded: GraphModule, reference: dict[Unit, Any]) -> None:
         super().__init__(int8)
         self.found: dict[Unit, str] = {}
-        self._observed = observed
+        self._rounded = rounded
         self._reference = reference
 
     def run_node(self, n: Node) -> Any:
@@ -65,7 +65,7 @@ class Rehearsal(Interpreter):
         if n.op != "call_module" or executed_method(self.fetch_attr(str(n.target))) == "float":
             return []
         args, kwargs = tree_map_only(torch.Tensor, _dequantized, self.fetch_args_kwargs_from_env(n))
-        return _tensors(self._observed.get_submodule(str(n.target))(*args, **kwargs))
+        return _tensors(self._rounded.get_submodule(str(n.target))(*args, **kwargs))
 
     def _compare(self, unit: Unit, exacts: list[Tensor], value: Any) -> None:
         noise, rounding = Noise(), Noise()
