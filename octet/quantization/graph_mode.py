@@ -19,6 +19,7 @@ from torch.nn import functional
 from octet.kernels import STATIC, WEIGHTED
 from octet.quantization.exempt import exempt
 from octet.quantization.plan import call_unit
+from octet.quantization.training.norms import keep_from_zero
 from octet.state import kept
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def prepare(
     """
     training = recipe.method == "qat"
     own = copy.deepcopy(module).train(training)
+    if training:
+        keep_from_zero(own)
     for node in own.graph.nodes:
         if node.op in {"call_function", "call_method"}:
             node.meta[CALL] = call_unit(node.name)

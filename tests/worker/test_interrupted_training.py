@@ -24,7 +24,7 @@ EPOCHS = 25
 TRAINED = {
     "method": "qat",
     "calibration": {"source": "synthetic", "samples": 64},
-    "training": {"epochs": EPOCHS, "batch_size": 2},
+    "training": {"epochs": EPOCHS, "batch_size": 4},
     "measure": {"seconds": 0.05, "layers": False},
 }
 

@@ -8,13 +8,12 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from octet.quantization.training.fakes import fakes_of
+from octet.quantization.training.norms import NORMS
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
     from octet.recipe import Training
-
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Freezing:
@@ -28,7 +27,7 @@ class Freezing:
     def __init__(self, observed: GraphModule, training: Training, steps: int) -> None:
         self._observed = observed
         self._fakes = fakes_of(observed)
-        self._norms = [module for module in observed.modules() if isinstance(module, _NORMS)]
+        self._norms = [module for module in observed.modules() if isinstance(module, NORMS)]
         self._ranges_until = training.freeze_observers * steps
         self._statistics_until = training.freeze_batch_norm * steps
         self._ranges_follow: bool | None = None

@@ -22,9 +22,10 @@ from octet.quantization.training.checkpoint import (
 )
 from octet.quantization.training.clock import LEARNING, Clock
 from octet.quantization.training.device import device_of, repeatable
+from octet.quantization.training.failures import DivergedError, UntrainableError
 from octet.quantization.training.freezing import Freezing
 from octet.quantization.training.losses import Loss
-from octet.quantization.training.steps import DivergedError, Steps, UntrainableError
+from octet.quantization.training.steps import Steps
 from octet.quantization.training.validation import Validation, hold_back, validate
 from octet.report import Epoch
 from octet.state import kept
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from octet.quantization.training.checkpoint import Checkpoint
     from octet.recipe import Training
 
+_OTHER_RATE = "A lower training.learning_rate, or more epochs, may do better."
 _LOWER_RATE = "Lower training.learning_rate, or check the data for values that are out of all proportion."
 
 
@@ -138,7 +140,7 @@ class _Loop:
         finally:
             restore(self.observed, self.best)
         if self.epochs[0].chosen and self.held_back is not None:
-            self.notes += ("Training did not get better than calibration alone, which was kept. " + _LOWER_RATE,)
+            self.notes += ("Training did not get better than calibration alone, which was kept. " + _OTHER_RATE,)
         return Trained(self.epochs, self.notes)
 
     def _epoch(self, number: int) -> Epoch:

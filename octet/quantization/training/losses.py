@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from octet.quantization.training.failures import UntrainableError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -41,7 +43,13 @@ class Loss:
     teacher: GraphModule
 
     def of(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The loss of what a model gave for `batch`, a number."""
+        """The loss of what a model gave for `batch`, a number.
+
+        Raises:
+            UntrainableError: If there is no loss of such outputs.
+        """
+        if not outputs[0].is_floating_point():
+            raise UntrainableError(f"its first output is of {outputs[0].dtype}".replace("torch.", ""))
         losses = [share * LOSSES[name](outputs, batch, self.teacher) for name, share in self.shares.items()]
         return torch.stack(losses).sum()
 

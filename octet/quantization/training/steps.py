@@ -1,4 +1,4 @@
-"""One step of learning, and how it can fail."""
+"""The steps of learning."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch.nn.utils import clip_grad_norm_
 
+from octet.quantization.training.failures import DivergedError, UntrainableError
 from octet.quantization.training.losses import outputs_of
 from octet.quantization.training.schedule import OPTIMIZERS, schedule
 
@@ -16,14 +17,6 @@ if TYPE_CHECKING:
     from octet.data.samples import Batch
     from octet.quantization.training.losses import Loss
     from octet.recipe import Training
-
-
-class UntrainableError(Exception):
-    """No gradient reaches a weight: there is nothing to learn, or no way to."""
-
-
-class DivergedError(Exception):
-    """A number that training depends on is no number any more. The text says which, and what it became."""
 
 
 # What torch says where a gradient cannot be had; all else that goes wrong in training is an error.
@@ -62,6 +55,8 @@ class Steps:
             DivergedError: If the loss or its gradient is not finite. The weights are then as they were.
         """
         outputs = outputs_of(self._observed, batch)
+        if not outputs[0].requires_grad:
+            raise UntrainableError("no gradient goes through its first output")
         loss = self._loss.of(outputs, batch)
         _check("loss", value := loss.item())
         self.optimizer.zero_grad()
