@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from octet.recipe.sections import DeployCpu
 
 EngineName = Literal["fbgemm", "x86", "onednn", "qnnpack"]
 ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
@@ -18,9 +23,9 @@ class Engine:
         name: The value of `torch.backends.quantized.engine`.
         summary: One line for people.
         architectures: `platform.machine()` values the engine is made for; elsewhere it may run, but slowly.
-        cpu_flags: CPU features without which the artifact's int8 kernels do not run as measured.
-        reduce_range: Whether 7-bit activations are the default: without VNNI the 8-bit products of two
-            neighbours overflow the 16-bit accumulator (vpmaddubsw).
+        cpu_flags: CPU features without which the artifact's int8 kernels do not run as measured; `a|b`: either.
+        reduce_range: Whether 8-bit activations need VNNI: without it, the 8-bit products of two neighbours overflow
+            the 16-bit accumulator (vpmaddubsw), and activations get 7 bits.
         affine_weights: Whether weights may have a zero point other than 0.
     """
 
@@ -36,6 +41,29 @@ class Engine:
         """Whether this machine's CPU is of the kind the engine is made for: its latencies mean something here."""
         return platform.machine() in self.architectures
 
+    def reduces_range(self, features: Iterable[str]) -> bool:
+        """Whether activations should have 7 bits on a CPU with `features`."""
+        return self.reduce_range and VNNI not in features
+
+    def flags_for(self, *, reduced: bool) -> tuple[str, ...]:
+        """What the CPU must have for a model with 7-bit activations (`reduced`), or with 8-bit ones."""
+        return (*self.cpu_flags, VNNI) if self.reduce_range and not reduced else self.cpu_flags
+
+
+VNNI = "avx512_vnni"
+"""What FBGEMM accumulates in 32 bits with; a CPU with `avx_vnni` alone gets its AVX2 kernels."""
+
+_AVX512 = ("avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl")
+
+CPUS: dict[DeployCpu, tuple[str, ...]] = {
+    "any": (),
+    "avx2": ("avx2",),
+    "avx512": _AVX512,
+    "vnni": (*_AVX512, VNNI),
+    "amx": (*_AVX512, VNNI, "amx_tile", "amx_int8"),
+    "arm": (),
+}
+"""What each CPU that a recipe may name has for certain; `this` is looked at where the job runs."""
 
 _X86 = ("x86_64", "AMD64")
 _ARM = ("aarch64", "arm64")

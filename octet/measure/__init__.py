@@ -3,7 +3,7 @@
 from octet.measure.compare import Comparison, compare
 from octet.measure.latency import Baseline, best_float_form, measure_latency
 from octet.measure.lock import measuring_alone
-from octet.measure.machine import machine_facts, missing_cpu_flags, threads_of
+from octet.measure.machine import cpu_features, machine_facts, missing_cpu_flags, threads_of
 from octet.measure.noise import Noise
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Noise",
     "best_float_form",
     "compare",
+    "cpu_features",
     "machine_facts",
     "measure_latency",
     "measuring_alone",

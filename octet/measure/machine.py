@@ -12,7 +12,8 @@ import torch
 from octet.report import MachineFacts
 
 if TYPE_CHECKING:
-    from octet.engines import Engine
+    from collections.abc import Iterable
+
     from octet.recipe import Measure
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -40,12 +41,15 @@ def threads_of(measure: Measure) -> int:
     return available_cores() if measure.threads == "auto" else measure.threads
 
 
-def missing_cpu_flags(engine: Engine) -> tuple[str, ...]:
-    """The flags of `engine.cpu_flags` that this CPU does not have; none where the system does not say."""
-    flags = set(_cpuinfo().get("flags", "").split())
-    if not flags:
-        return ()
-    return tuple(wanted for wanted in engine.cpu_flags if not flags.intersection(wanted.split("|")))
+def cpu_features() -> frozenset[str]:
+    """What this CPU has, in the kernel's words; empty where the system does not say."""
+    return frozenset(_cpuinfo().get("flags", "").split())
+
+
+def missing_cpu_flags(wanted: Iterable[str]) -> tuple[str, ...]:
+    """Those of `wanted` (`a|b`: either) that this CPU does not have; none where the system does not say."""
+    features = cpu_features()
+    return tuple(flag for flag in wanted if features and features.isdisjoint(flag.split("|")))
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -47,6 +47,7 @@ def report_of(job: Job, quantized: Quantized) -> Report:
         training=quantized.epochs,
         fusions=quantized.fusions,
         lone_norms=quantized.lone_norms,
+        repairs=quantized.repairs,
     )
 
 
@@ -105,7 +106,13 @@ def figures_of(job: Job, scripted: torch.jit.ScriptModule, *, warnings: Sequence
 
 def _layers(job: Job, quantized: Quantized) -> tuple[LayerFacts, ...]:
     job.stages.at("measure", 0.0, "measuring each layer")
-    return layer_facts(job.program.spec, quantized, job.recipe, job.data.evaluation)
+    return layer_facts(
+        job.program.spec,
+        quantized,
+        job.recipe,
+        job.data.evaluation,
+        on_wait=lambda: job.stages.say("waiting for another measurement on this machine"),
+    )
 
 
 def _latency(job: Job, quantized: Quantized) -> tuple[Latency, ...]:
@@ -137,15 +144,18 @@ def _model_facts(program: Program) -> ModelFacts:
 
 
 def _engine_facts(recipe: Recipe) -> EngineFacts:
-    engine = ENGINES[recipe.engine]
+    engine, reduced = ENGINES[recipe.engine], reduces_range(recipe)
     return EngineFacts(
-        name=engine.name, reduce_range=reduces_range(recipe), cpu_flags=engine.cpu_flags, native=engine.native
+        name=engine.name,
+        reduce_range=reduced,
+        cpu_flags=engine.flags_for(reduced=reduced),
+        native=engine.native,
     )
 
 
 def _representative(recipe: Recipe) -> bool:
-    engine = ENGINES[recipe.engine]
-    return engine.native and not missing_cpu_flags(engine)
+    engine = _engine_facts(recipe)
+    return engine.native and not missing_cpu_flags(engine.cpu_flags)
 
 
 def _warnings(job: Job) -> tuple[str, ...]:
@@ -156,7 +166,7 @@ def _warnings(job: Job) -> tuple[str, ...]:
         warnings.append(f"{engine.name} is made for {engine.summary}: latencies taken on this CPU do not carry over.")
     warnings += [
         f"This CPU has no {flag}: {engine.name} runs here, but not as fast as where it should."
-        for flag in missing_cpu_flags(engine)
+        for flag in missing_cpu_flags(_engine_facts(job.recipe).cpu_flags)
     ]
     if fixed and job.recipe.measure.batch_sizes != (fixed,):
         warnings.append(f"The model was exported with a fixed batch of {fixed}: it was timed with no other.")
