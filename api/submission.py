@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from api import present
 from octet.data.needs import check_data
+from octet.rules import check_rules
 from octet.spec import DatasetSpec, ProgramSpec
 from store import jobs, uploads
 
@@ -51,9 +52,11 @@ def check(session: Session, asked: wire.JobCreate) -> None:
 
     Raises:
         NotFoundError: If the model or a dataset does not exist; a subclass of it if it was deleted.
+        InvalidRecipeError: If the recipe is strict, and a rule matches no layer.
         InvalidDatasetError: If data is missing or does not fit.
     """
     program = ProgramSpec.model_validate(uploads.get(session, "model", asked.model, field="model").spec)
+    check_rules(asked.recipe, program, at="/recipe")
     roles: tuple[tuple[Role, UUID | None], ...] = (("calibration", asked.calibration), ("evaluation", asked.evaluation))
     data = {
         role: DatasetSpec.model_validate(uploads.get(session, "dataset", dataset_id, field=role).spec)

@@ -15,6 +15,7 @@ from octet.pipeline.stages import Stages
 from octet.pipeline.trial import try_out
 from octet.progress import OnProgress, ignore
 from octet.quantization import use_engine
+from octet.rules import check_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ def quantize(
         on_checkpoint: Called each time that file is complete.
 
     Raises:
+        InvalidRecipeError: If the recipe is strict, and a rule matches no layer.
         InvalidDatasetError: If data is missing, or does not fit the model.
         InvalidModelError: If the model does not run on its own inputs.
         OutOfMemoryError: If it asks for more memory than there is.
@@ -60,6 +62,7 @@ def quantize(
     """
     stages = Stages(recipe, on_progress)
     stages.at("load", 0.0, "building the model")
+    check_rules(recipe, program.spec)
     data = choose_data(program.spec, recipe, calibration, evaluation)
     job = Job(program, recipe, data, program.module(), stages, checkpoint, on_checkpoint)
     try_out(job.module, job.inputs)  # early, and about the model itself

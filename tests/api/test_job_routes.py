@@ -57,6 +57,16 @@ def test_validate_only_queues_nothing(api: httpx.Client, model: str) -> None:
     assert api.get("jobs").json()["data"] == []
 
 
+def test_a_strict_recipe_with_a_rule_for_no_layer_is_refused_before_it_is_queued(api: httpx.Client, model: str) -> None:
+    rules = [{"type": "Linear", "method": "float"}, {"name": "no.such.layer", "method": "float"}]
+    recipe = {**DYNAMIC, "strict": True, "layers": rules}
+    for options in ({}, {"validate_only": True}):
+        answer = api.post("jobs", params=options, json={"model": model, "recipe": recipe})
+        assert problem(answer) == (422, "invalid_recipe")
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/recipe/layers/1"]
+    assert api.get("jobs").json()["data"] == []
+
+
 def test_an_idempotency_key_gives_one_job(api: httpx.Client, model: str) -> None:
     send = {"json": {"model": model, "recipe": DYNAMIC}, "headers": {"Idempotency-Key": "once"}}
 

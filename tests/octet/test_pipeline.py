@@ -132,9 +132,11 @@ def test_static_convolutions_and_a_dynamic_gru_share_one_model(programs: dict[st
 
 
 def test_a_layer_in_float_says_why(programs: dict[str, octet.Program]) -> None:
-    layers = {layer.name: layer for layer in quantize(programs["lstm"], recipe_of("dynamic")).report.layers}
+    rule = {"type": "Embedding", "method": "static"}
+    report = quantize(programs["lstm"], recipe_of("dynamic", layers=[rule]), calibration=data_of("lstm")).report
+    layers = {layer.name: layer for layer in report.layers}
     assert layers["embedding"].method == "float"
-    assert layers["embedding"].reason == "torch has no dynamic int8 kernel for Embedding"
+    assert layers["embedding"].reason == "torch has no static int8 kernel for Embedding"
     assert layers["lstm"].reason is None
     assert layers["lstm"].weight_sqnr_db > 30
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from quantizing import methods_of, quantized, recipe_of, sqnr_of, trace
 from tiny_models import inputs_of, make
 
+from octet.errors import InvalidRecipeError
 from octet.quantization.plan import plan_layers
 from octet.quantization.rewrite import rewrite
+from octet.rules import check_rules
+from octet.spec import Layer, ProgramSpec
 
 
 def plan_of(family: str, method: str, *rules: dict[str, str]):  # noqa: ANN201 -- a Plan
@@ -65,3 +69,29 @@ def test_a_rule_that_matches_nothing_is_named_with_what_is_near() -> None:
     assert "conv1" in warning
     (warning,) = plan_of("mlp", "static", {"type": "Liner", "method": "float"}).warnings
     assert "Linear" in warning
+
+
+SPEC = ProgramSpec(
+    inputs=(),
+    outputs=(),
+    layers=(Layer(name="conv1", type="Conv2d", parameters=1), Layer(name="relu", type="ReLU", parameters=0)),
+    parameters=1,
+    torch_version="2.13",
+)
+
+
+def test_a_rule_that_matches_nothing_is_an_error_in_a_strict_recipe() -> None:
+    rules = [{"type": "ReLU", "method": "float"}, {"name": "convv1", "method": "float"}]
+    with pytest.raises(InvalidRecipeError, match="layers/1") as caught:
+        check_rules(recipe_of("static", strict=True, layers=rules), SPEC)
+    (error,) = caught.value.errors
+    assert (error.pointer, error.hint) == ("/layers/1", "Near: conv1.")
+    check_rules(recipe_of("static", layers=rules), SPEC)
+    check_rules(recipe_of("static", strict=True, layers=rules[:1]), SPEC)
+
+
+def test_bits_that_a_layer_has_no_kernel_for_are_said_to_be_eight() -> None:
+    (warning,) = plan_of("mlp", "static", {"type": "Linear", "bits": 4}).warnings
+    assert warning == "Only embeddings have 4-bit kernels: 8 bits are taken for fc1, fc2."
+    assert plan_of("mlp", "static", {"type": "Linear", "bits": 8}).warnings == ()
+    assert plan_of("lstm", "static", {"type": "Embedding", "bits": 4}).warnings == ()
