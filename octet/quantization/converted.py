@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule
 
 _STATIC = ("torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized.modules")
-_LOOK_UPS = "torch.ao.nn.quantized.modules.embedding_ops"
-_DYNAMIC = ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic", _LOOK_UPS)
+_LOOK_UPS = ("torch.ao.nn.quantized.modules.embedding_ops", "octet.quantization.look_ups")
+_DYNAMIC = ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic", *_LOOK_UPS)
 
 
 def executed_method(layer: nn.Module) -> Literal["static", "dynamic", "float"]:
     """What kind of kernel `layer`, a module of an int8 graph, runs."""
-    home = type(layer).__module__
-    if home.startswith(_DYNAMIC):
+    homes = [base.__module__ for base in type(layer).__mro__]  # ours stand on torch's
+    if any(home.startswith(_DYNAMIC) for home in homes):
         return "dynamic"
-    return "static" if home.startswith(_STATIC) else "float"
+    return "static" if any(home.startswith(_STATIC) for home in homes) else "float"
 
 
 def has_int8(module: GraphModule) -> bool:

@@ -18,6 +18,9 @@ from torch.nn import functional
 
 from octet.kernels import STATIC, WEIGHTED
 from octet.quantization.exempt import exempt
+from octet.quantization.float_outputs import ENGINES as FLOAT_ENGINES
+from octet.quantization.float_outputs import give_floats
+from octet.quantization.look_ups import make_savable
 from octet.quantization.plan import call_unit
 from octet.quantization.training.norms import keep_from_zero
 from octet.state import kept
@@ -94,7 +97,7 @@ def _fused(module: GraphModule, plan: Plan, recipe: Recipe, *, training: bool) -
 
 
 def _keep_apart(module: GraphModule, plan: Plan) -> None:
-    """Keeps layers that are not static from becoming one with what follows them, where only static ones can.
+    """Keeps layers from becoming one with what follows them, where not both are static.
 
     oneDNN's table of patterns does not ask how a layer is done: there is no dynamic linear + tanh, and TorchScript has
     no form of a float conv + add.
@@ -102,9 +105,12 @@ def _keep_apart(module: GraphModule, plan: Plan) -> None:
     for node in list(module.graph.nodes):
         if node.target not in _ADDITIONS and not isinstance(_called(node, module), (nn.Tanh, nn.LeakyReLU)):
             continue
+        unit = str(node.target) if node.op == "call_module" else call_unit(node.name)
         for source in node.all_input_nodes:
             layer = plan.layers.get(str(source.target)) if source.op == "call_module" else None
-            if layer is not None and layer.module_type.__name__ in WEIGHTED and layer.method not in {"static", "qat"}:
+            if layer is None or layer.module_type.__name__ not in WEIGHTED:
+                continue
+            if layer.method not in {"static", "qat"} or unit in plan.left_in_float:
                 _put_between(source, node)
     module.recompile()
 
@@ -172,6 +178,9 @@ def convert(observed: GraphModule, recipe: Recipe) -> GraphModule:
     """The int8 model: `observed` with its observers replaced by kernels. `observed` itself is left as it is."""
     int8 = convert_fx(copy.deepcopy(observed).eval(), backend_config=backend_config(recipe))
     _protect_addends(int8)
+    make_savable(int8)
+    if recipe.engine in FLOAT_ENGINES:
+        give_floats(int8)
     return int8.eval()
 
 
