@@ -11,7 +11,6 @@ import signal
 import sys
 import traceback
 import warnings
-from math import prod
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,7 +29,6 @@ from pt2 import entries  # noqa: E402 - likewise
 
 CPU_SECONDS = 10
 MEMORY_BYTES = 2**30
-MAX_ELEMENTS = 2**22
 MAX_MESSAGE = 5000
 
 # What nothing in a process that reads models may do, once it has everything imported.
@@ -99,7 +97,7 @@ def outcome(path: Path) -> str:
         stage = "build"
         module = program.module()
         stage = "run"
-        inputs = made_up(program)
+        inputs = mutations.made_up(program)
         if inputs is None:
             return "accepted, its inputs are too large to make"
         try_out(module, inputs)
@@ -119,15 +117,6 @@ def outcome(path: Path) -> str:
             f"{where.name}: {str(error)[:150]!r}"
         )
     return "accepted, run and scripted"
-
-
-def made_up(program: octet.Program) -> tuple[torch.Tensor, ...] | None:
-    """Inputs of ones; None if what the file asks for is too large to make."""
-    shapes = [[2 if isinstance(size, str) else size for size in spec.shape] for spec in program.inputs]
-    if any(min(shape, default=0) < 0 or prod(max(size, 1) for size in shape) > MAX_ELEMENTS for shape in shapes):
-        return None
-    kinds = [getattr(torch, spec.dtype) for spec in program.inputs]
-    return tuple(torch.ones(shape, dtype=kind) for shape, kind in zip(shapes, kinds, strict=True))
 
 
 def bytes_of(folder: Path, names: list[str], number: int) -> bytes:

@@ -10,7 +10,7 @@ from torch.ao.quantization import get_default_qconfig_mapping
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from torch.utils import _pytree as pytree
 
-from toolkits.multiply_adds import int8_count
+from toolkits.multiply_adds import Int8Count
 from toolkits.outputs import BATCH, ENGINE, calibration, evaluation, sqnr
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def take(architecture: "Architecture", say: "Say") -> None:
         say(stage="convert")
         converted = convert_fx(prepared)
         say(stage="run")
-        layers, macs = int8_count(converted, inputs[BATCH])
+        layers, macs = Int8Count.of(converted, inputs[BATCH])
         say(stage="script")
         scripted = torch.jit.script(converted)
         outputs = {size: scripted(*values) for size, values in inputs.items()}

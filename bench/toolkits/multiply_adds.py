@@ -48,8 +48,8 @@ class FloatCount(TorchDispatchMode):
         return any(factor.untyped_storage().data_ptr() in self._weights for factor in factors)
 
 
-class Int8Count(Interpreter):
-    """Runs a graph that FX graph mode converted, and counts its static int8 convolutions and linear layers.
+class LayerCount(Interpreter):
+    """Runs a converted graph and counts the convolutions and linear layers in it that take int8 values.
 
     Attributes:
         layers: How many calls of them there are.
@@ -62,17 +62,32 @@ class Int8Count(Interpreter):
         self.layers = 0
         self.total = 0
 
+    def count(self, inputs: Tensor, weight: torch.Size, output: Tensor, kind: str) -> None:
+        """Adds a call of a layer; `kind` is what the toolkit calls it."""
+        self.layers += 1
+        self.total += (
+            output.numel() * weight[1]
+            if "linear" in kind.lower()
+            else of_convolution(inputs, weight, output, transposed="transpose" in kind.lower())
+        )
+
+    @classmethod
+    def of(cls, converted: GraphModule, inputs: tuple[Tensor, ...]) -> tuple[int, int]:
+        """Int8 layers of `converted`, and their multiply-adds on `inputs`."""
+        counted = cls(converted)
+        with torch.no_grad():
+            counted.run(*inputs)
+        return counted.layers, counted.total
+
+
+class Int8Count(LayerCount):
+    """Of a graph that FX graph mode converted: its static layers."""
+
     def run_node(self, n: Node) -> Any:
         result = super().run_node(n)
         found = self._module(n) if n.op == "call_module" else self._function(n)
         if found is not None:
-            weight, kind = found
-            inputs = self.env[n.all_input_nodes[0]]
-            self.layers += 1
-            if "Linear" in kind or "linear" in kind:
-                self.total += result.numel() * weight[1]
-            else:
-                self.total += of_convolution(inputs, weight, result, transposed="ranspose" in kind)
+            self.count(self.env[n.all_input_nodes[0]], found[0], result, found[1])
         return result
 
     def _module(self, node: Node) -> tuple[torch.Size, str] | None:
@@ -107,25 +122,8 @@ def float_count(model: nn.Module, inputs: dict[str, Tensor]) -> int:
     return count.total
 
 
-def int8_count(converted: GraphModule, inputs: tuple[Tensor, ...]) -> tuple[int, int]:
-    """Static int8 layers of `converted`, and their multiply-adds on `inputs`."""
-    count = Int8Count(converted)
-    with torch.no_grad():
-        count.run(*inputs)
-    return count.layers, count.total
-
-
-class AnnotatedCount(Interpreter):
-    """Runs a graph that PT2E converted, and counts the convolutions and linear layers that take int8 values.
-
-    They run in float, between dequantize and quantize, until Inductor compiles them.
-    """
-
-    def __init__(self, converted: GraphModule) -> None:
-        super().__init__(converted)
-        self.extra_traceback = False
-        self.layers = 0
-        self.total = 0
+class AnnotatedCount(LayerCount):
+    """Of a graph that PT2E converted: they run in float, between dequantize and quantize, until they are compiled."""
 
     def run_node(self, n: Node) -> Any:
         result = super().run_node(n)
@@ -133,18 +131,5 @@ class AnnotatedCount(Interpreter):
         if n.op == "call_function" and name.startswith(("aten.conv", "aten.linear")):
             inputs, weight = (self.env[argument] for argument in n.args[:2])
             if all("dequantize" in str(argument.target) for argument in n.args[:2]):
-                self.layers += 1
-                self.total += (
-                    result.numel() * weight.shape[1]
-                    if "linear" in name
-                    else of_convolution(inputs, weight.shape, result, transposed="transpose" in name)
-                )
+                self.count(inputs, weight.shape, result, name)
         return result
-
-
-def annotated_count(converted: GraphModule, inputs: tuple[Tensor, ...]) -> tuple[int, int]:
-    """Layers that PT2E quantized, and their multiply-adds on `inputs`."""
-    count = AnnotatedCount(converted)
-    with torch.no_grad():
-        count.run(*inputs)
-    return count.layers, count.total

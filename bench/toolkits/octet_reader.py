@@ -13,7 +13,7 @@ from octet import torchscript
 from octet.data.samples import Samples, from_dataset
 from octet.errors import ExportFailedError
 from octet.quantization import quantize_module, use_engine
-from toolkits.multiply_adds import float_count, int8_count
+from toolkits.multiply_adds import Int8Count, float_count
 from toolkits.outputs import BATCH, ENGINE, calibration, difference, evaluation, reason, shapes, sqnr
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _quantize(
         outputs = {size: loaded(*values) for size, values in inputs.items()}
         for size, output in outputs.items():
             assert shapes(output) == shapes(wanted[size]), "the int8 model gives other shapes"
-        layers, macs = int8_count(quantized.int8, inputs[BATCH])
+        layers, macs = Int8Count.of(quantized.int8, inputs[BATCH])
     plan = quantized.plan
     reasons = [f"{name}: {layer.reason}" for name, layer in plan.layers.items() if layer.reason]
     return {

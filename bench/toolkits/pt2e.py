@@ -12,7 +12,7 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
     get_default_x86_inductor_quantization_config,
 )
 
-from toolkits.multiply_adds import annotated_count
+from toolkits.multiply_adds import AnnotatedCount
 from toolkits.outputs import BATCH, calibration, evaluation, sqnr
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def take(architecture: Architecture, say: Say) -> None:
         converted = convert_pt2e(prepared)
         say(stage="run")
         outputs = {size: converted(**batch) for size, batch in batches.items()}
-        layers, macs = annotated_count(converted, tuple(batches[BATCH].values()))
+        layers, macs = AnnotatedCount.of(converted, tuple(batches[BATCH].values()))
     say(static={"sqnr": sqnr(wanted, outputs[BATCH]), "layers": layers, "macs": macs})
 
 

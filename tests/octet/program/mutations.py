@@ -8,8 +8,10 @@ import json
 import struct
 import zipfile
 from contextlib import suppress
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+import torch
 from pt2 import CONSTANTS_CONFIG, MODEL, WEIGHTS_CONFIG, Document, nodes
 
 from octet.program.ops import OPS
@@ -18,8 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from random import Random
 
+    from octet.program import Program
+
 CANARY = "octet-canary"
 """What every piece of code in here would make: a folder of this name, in the current directory."""
+MAX_ELEMENTS = 2**22
+"""Of an input that is made up."""
 CODE = f"__import__('os').mkdir('{CANARY}')"
 
 NUMBERS = (
@@ -45,6 +51,15 @@ KINDS = (
     "as_device", "as_graph", "as_optional_tensor", "as_optional_tensors", "as_custom_obj", "as_operator", "as_complex",
     "as_nothing",
 )  # fmt: skip
+
+
+def made_up(program: Program) -> tuple[torch.Tensor, ...] | None:
+    """Inputs of ones; None if what the file asks for is too large to make."""
+    shapes = [[2 if isinstance(size, str) else size for size in spec.shape] for spec in program.inputs]
+    if any(min(shape, default=0) < 0 or prod(max(size, 1) for size in shape) > MAX_ELEMENTS for shape in shapes):
+        return None
+    kinds = [getattr(torch, spec.dtype) for spec in program.inputs]
+    return tuple(torch.ones(shape, dtype=kind) for shape, kind in zip(shapes, kinds, strict=True))
 
 
 def mutant(content: dict[str, bytes], random: Random) -> bytes:

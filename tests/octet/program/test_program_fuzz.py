@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from math import prod
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import CANARY, mutant
+from mutations import CANARY, made_up, mutant
 from pt2 import entries
 from zoo import ZOO, live
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 FUZZ = Path(__file__).resolve().parents[3] / "bench" / "fuzz.py"
 SEEDS = ("mlp", "shared", "stateful")
-MAX_ELEMENTS = 2**22
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +63,6 @@ def test_a_changed_archive_gives_a_model_or_one_of_our_errors(
         if inputs is not None:
             try_out(module, inputs)
             torchscript.script(module)
-
-
-def made_up(program: octet.Program) -> tuple[torch.Tensor, ...] | None:
-    """Inputs of ones; None if what the file asks for is too large to make."""
-    shapes = [[2 if isinstance(size, str) else size for size in spec.shape] for spec in program.inputs]
-    if any(min(shape, default=0) < 0 or prod(max(size, 1) for size in shape) > MAX_ELEMENTS for shape in shapes):
-        return None
-    kinds = [getattr(torch, spec.dtype) for spec in program.inputs]
-    return tuple(torch.ones(shape, dtype=kind) for shape, kind in zip(shapes, kinds, strict=True))
 
 
 def test_the_long_run_finds_nothing_in_its_first_cases(tmp_path: Path) -> None:
