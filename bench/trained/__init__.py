@@ -18,7 +18,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     for row in (
         Architecture("resnet", partial(ResNet, digits.CLASSES), digits.digits, epochs=3),
         Architecture("mobilenet_v2", partial(MobileNetV2, digits.CLASSES), digits.digits, epochs=6),
-        Architecture("vit", partial(VisionTransformer, digits.CLASSES), digits.digits, epochs=8, learning_rate=3e-3),
+        Architecture("vit", partial(VisionTransformer, digits.CLASSES), digits.digits, epochs=14, learning_rate=3e-3),
         Architecture("mlp_mixer", partial(MlpMixer, digits.CLASSES), digits.digits, epochs=8, learning_rate=3e-3),
         Architecture("cnn_gru", partial(CnnGru, clips.CLASSES), clips.clips, epochs=8),
         Architecture("lstm", partial(Lstm, sentences.LANGUAGES, sentences.WORDS), sentences.sentences, epochs=8),
