@@ -171,6 +171,14 @@ WEIGHTED = frozenset({"Linear", *(f"Conv{kind}{dims}d" for kind in ("", "Transpo
 """Types that multiply by a weight: nearly all of a model's work."""
 
 
+_IN_FLOAT = "its int8 kernel computes in float, and rounds what it is given and what it gives for no gain in time"
+KEPT_IN_FLOAT: dict[str, str] = {
+    "LayerNorm": _IN_FLOAT,
+    **{f"InstanceNorm{dims}d": _IN_FLOAT for dims in (1, 2, 3)},
+}
+"""Types that have static kernels, and stay in float unless a rule asks for one; each with the reason."""
+
+
 def usual_method(type_name: str, method: Int8Method) -> Int8Method:
     """How a layer is done unless a rule says otherwise: recurrent layers and look-ups have dynamic kernels only."""
     return "dynamic" if type_name in DYNAMIC and type_name not in STATIC else method
@@ -181,8 +189,10 @@ def kernel_of(method: LayerMethod) -> Kernel:
     return "dynamic" if method == "dynamic" else "static"
 
 
-def why_float(form: LayerForm, kernel: Kernel, engine: EngineName) -> str | None:
-    """Why a layer stays in float; None if it has a kernel."""
+def why_float(form: LayerForm, kernel: Kernel, engine: EngineName, *, asked: bool = False) -> str | None:
+    """Why a layer stays in float; None if it is done in int8. `asked`: whether a rule names the method."""
+    if kernel == "static" and form.type in KEPT_IN_FLOAT and not asked:
+        return KEPT_IN_FLOAT[form.type]
     restrictions = TABLES[kernel].get(form.type)
     if restrictions is None:
         return f"torch has no {kernel} int8 kernel for {form.type}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from octet.kernels import KERNEL_BITS, LOOK_UPS, LayerForm, kernel_of, usual_method, why_float
 from octet.quantization.exempt import READS_LOGITS
+from octet.quantization.worth import WEIGHTLESS, not_between
 from octet.rules import rule_of, unmatched_rules
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the report should say of it."""
-        counted = Counter((self.calls[call], reason) for call, reason in self.float_calls.items())
+        counted = Counter((self.calls[call], reason) for call, reason in self.float_calls.items() if reason)
         said = tuple(
             f"{'A call' if count == 1 else f'{count} calls'} of `{name}` {'was' if count == 1 else 'were'} "
             f"left in float: {reason}."
@@ -137,7 +138,22 @@ def plan_layers(rewritten: Rewritten, recipe: Recipe, ranks: Mapping[str, int] |
         if node.op in {"call_function", "call_method"}
     }
     notes = (*_about_softmax(module, recipe), *map(_sentence, unmatched), *_about_bits(called, recipe))
-    return Plan(layers, calls, notes=(*rewritten.warnings, *notes))
+    plan = Plan(layers, calls, notes=(*rewritten.warnings, *notes))
+    return plan if recipe.int8_method == "dynamic" else _only_worth_it(plan, rewritten, recipe)
+
+
+def _only_worth_it(plan: Plan, rewritten: Rewritten, recipe: Recipe) -> Plan:
+    """`plan` with what is not worth int8 in float, but for layers for which a rule asks for it."""
+    kinds = {path: layer.module_type.__name__ for path, layer in plan.layers.items()}
+    rules = {path: rule_of(rewritten.sources.get(path, path), kind, recipe) for path, kind in kinds.items()}
+    stays = {
+        path
+        for path, layer in plan.layers.items()
+        if layer.method in {"static", "qat"} and (kinds[path] not in WEIGHTLESS or getattr(rules[path], "method", None))
+    }
+    left = not_between(rewritten.module, stays.__contains__)
+    units = {str(node.target) if node.op == "call_module" else call_unit(node.name): why for node, why in left.items()}
+    return plan.without({unit: why for unit, why in units.items() if unit in set(plan.int8_units)})
 
 
 def _sentence(error: FieldError) -> str:
@@ -176,5 +192,6 @@ def _plan_layer(name: str, layer: nn.Module, recipe: Recipe, rank: int | None) -
     if method == "float":
         return LayerPlan(type(layer), "float", RULED_OUT)
     bits = (rule and kind in LOOK_UPS and rule.bits) or KERNEL_BITS
-    reason = why_float(LayerForm(kind, vars(layer), rank, bits), kernel_of(method), recipe.engine)
+    asked = bool(rule and rule.method)
+    reason = why_float(LayerForm(kind, vars(layer), rank, bits), kernel_of(method), recipe.engine, asked=asked)
     return LayerPlan(type(layer), "float" if reason else method, reason, bits)

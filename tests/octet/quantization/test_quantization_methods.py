@@ -21,9 +21,7 @@ INT8_LAYERS = {
     ("conv-gru", "dynamic"): {"gru": "dynamic", "head": "dynamic"},
     ("lstm", "static"): {"embedding": "dynamic", "lstm": "dynamic", "head": "static"},
     ("lstm", "dynamic"): {"embedding": "dynamic", "lstm": "dynamic", "head": "dynamic"},
-    ("encoder", "static"): dict.fromkeys(
-        ("query", "key", "value", "out", "norm1", "norm2", "up", "down", "head"), "static"
-    ),
+    ("encoder", "static"): dict.fromkeys(("query", "key", "value", "out", "up", "down", "head"), "static"),
     ("encoder", "dynamic"): dict.fromkeys(("query", "key", "value", "out", "up", "down", "head"), "dynamic"),
 }
 
