@@ -43,6 +43,10 @@ class HistogramObserver(Scaled, torch_observers.HistogramObserver):
         super().__init__(**kwargs)
         self.dst_nbins = self.quant_max - self.quant_min + 1
 
+    def kept_range(self) -> tuple[Tensor, Tensor]:
+        """The range with the least error."""
+        return self._non_linear_param_search()
+
     def _non_linear_param_search(self) -> tuple[Tensor, Tensor]:
         """Minimizes the L2 error as `NonlinearQuantizationParamsSearch` of caffe2's `norm_minimization.cc` does."""
         sums = self.histogram.cumsum(0)

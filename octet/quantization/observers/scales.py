@@ -35,6 +35,10 @@ class Scaled(UniformQuantizationObserverBase):
         """Whether any values were observed."""
         return self.min_val.numel() > 0 and bool((self.min_val <= self.max_val).all())
 
+    def kept_range(self) -> tuple[Tensor, Tensor]:
+        """The least and the largest value that the scale is made for, of the tensor or of each channel."""
+        return self.min_val, self.max_val
+
     def calculate_qparams(self, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Scale (float32) and zero point (int), one for each row: of the tensor, or of its channels."""
         if not self.seen:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.ao.quantization import FakeQuantize
 
 from octet.quantization.observers.of_torch import MovingAverageObserver, PerChannelMovingAverageObserver
@@ -42,15 +41,11 @@ class Fake(FakeQuantize):
     def follow(self) -> None:
         """Lets a moving average of the extremes take over from the observer, from the range that it found."""
         found = self.activation_post_process
-        if not found.seen:
-            return
-        follower = self._follower(found.power_of_two)
-        found.power_of_two = False  # the range itself, not what rounding the scale up made of it
-        low, high = _range_of(found)
-        for buffer, end in ((follower.min_val, low), (follower.max_val, high)):
-            buffer.resize_(end.shape if self.is_per_channel else ()).copy_(end.reshape(buffer.shape))
-        self.activation_post_process = follower.to(self.scale.device)
-        self.settle()
+        if found.seen:
+            follower = self._follower(found.power_of_two)
+            for buffer, end in zip((follower.min_val, follower.max_val), found.kept_range(), strict=True):
+                buffer.resize_(end.shape if self.is_per_channel else ()).copy_(end.reshape(buffer.shape))
+            self.activation_post_process = follower.to(self.scale.device)
 
     def _follower(self, power_of_two: bool) -> Scaled:
         arguments: dict[str, Any] = {
@@ -68,12 +63,3 @@ class Fake(FakeQuantize):
 def fakes_of(observed: nn.Module) -> list[Fake]:
     """The modules of `observed` that fake the rounding. torch's own, of a range that is known, are not among them."""
     return [module for module in observed.modules() if isinstance(module, Fake)]
-
-
-def _range_of(found: Scaled) -> tuple[Tensor, Tensor]:
-    """The least and the largest value that the scale represents: an observer of just these would choose that scale."""
-    scale, zero_point = found.calculate_qparams()
-    if found.qscheme in {torch.per_tensor_symmetric, torch.per_channel_symmetric}:
-        reach = scale * ((found.quant_max - found.quant_min) / 2)
-        return -reach, reach
-    return scale * (found.quant_min - zero_point), scale * (found.quant_max - zero_point)
