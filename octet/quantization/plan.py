@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from octet.kernels import KERNEL_BITS, LOOK_UPS, LayerForm, kernel_of, usual_method, why_float
+from octet.kernels import KERNEL_BITS, LOOK_UPS, LayerForm, kernel_of, usual_method, weight_bits, why_float
+from octet.quantization.engine import reduces_range
 from octet.quantization.exempt import READS_LOGITS
 from octet.quantization.worth import WEIGHTLESS, not_between
 from octet.rules import rule_of, unmatched_rules
@@ -180,7 +181,8 @@ MOST_NAMED = 3
 
 
 def _about_softmax(module: GraphModule, recipe: Recipe) -> tuple[str, ...]:
-    if recipe.method == "dynamic" or not any(node.target in READS_LOGITS for node in module.graph.nodes):
+    kernels = recipe.method not in {"dynamic", "simulate"}
+    if not kernels or not any(node.target in READS_LOGITS for node in module.graph.nodes):
         return ()
     return ("Each softmax, with the arithmetic before it, was left in float: a mask would take up all of eight bits.",)
 
@@ -193,5 +195,8 @@ def _plan_layer(name: str, layer: nn.Module, recipe: Recipe, rank: int | None) -
         return LayerPlan(type(layer), "float", RULED_OUT)
     bits = (rule and kind in LOOK_UPS and rule.bits) or KERNEL_BITS
     asked = bool(rule and rule.method)
-    reason = why_float(LayerForm(kind, vars(layer), rank, bits), kernel_of(method), recipe.engine, asked=asked)
+    form = LayerForm(kind, vars(layer), rank, bits)
+    reason = why_float(form, kernel_of(method), recipe.engine, asked=asked)
+    if kernel_of(method) == "static":
+        bits = weight_bits(form, recipe.engine, reduced=reduces_range(recipe))
     return LayerPlan(type(layer), "float" if reason else method, reason, bits)

@@ -15,7 +15,7 @@ from octet.quantization.fusions import fusions_of, lone_norms_of
 from octet.quantization.graph_mode import reference
 from octet.quantization.plan import Plan, plan_layers
 from octet.quantization.qconfigs import QConfigs
-from octet.quantization.repairs import Repairing, Rounding, add_to_bias
+from octet.quantization.repairs import Repairing, Rounding, add_to_bias, in_source
 from octet.quantization.rewrite import rewrite
 from octet.quantization.shapes import input_ranks, shapes_of
 from octet.quantization.training import UntrainableError, train
@@ -178,7 +178,7 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
     job.on_stage("convert", 1.0, "converted")
     if not has_int8(int8):
         plan = plan.noting("Nothing was quantized: the report gives the reason for each layer.")
-    repairs = _in_source((*job.repairs, *clipping, *correction), job.rewritten)
+    repairs = in_source((*job.repairs, *clipping, *correction), job.rewritten.sources)
     return Quantized(int8, scripted, job.rewritten, observed, plan, epochs, repairs)
 
 
@@ -205,16 +205,6 @@ def _correct_biases(job: _Job, observed: GraphModule, plan: Plan) -> tuple[Repai
     return repairs
 
 
-def _in_source(repairs: tuple[Repair, ...], rewritten: Rewritten) -> tuple[Repair, ...]:
-    """The same with a further call of a layer under the name that its author gave the layer."""
-    return tuple(
-        repair.model_copy(
-            update={"layers": tuple(dict.fromkeys(rewritten.sources.get(path, path) for path in repair.layers))}
-        )
-        for repair in repairs
-    )
-
-
 def _trained(job: _Job, observed: GraphModule, plan: Plan) -> tuple[tuple[Epoch, ...], Plan]:
     """The epochs of QAT, and `plan` with a note where the model cannot be trained: its ranges are calibrated then."""
     if job.training is None:
@@ -238,5 +228,5 @@ def _trained(job: _Job, observed: GraphModule, plan: Plan) -> tuple[tuple[Epoch,
 def _float(job: _Job, plan: Plan) -> Quantized:
     """The float model, for where there is nothing to quantize."""
     module = job.module.eval()
-    repairs = _in_source(job.repairs, job.rewritten)
+    repairs = in_source(job.repairs, job.rewritten.sources)
     return Quantized(module, torchscript.script(module), job.rewritten, module, plan, (), repairs)

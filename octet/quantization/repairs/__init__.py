@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from octet.recipe import Recipe
     from octet.report import Repair
 
-__all__ = ["Repairing", "Rounding", "add_to_bias", "bias_shifts", "clip_weights", "equalize"]
+__all__ = ["Repairing", "Rounding", "add_to_bias", "bias_shifts", "clip_weights", "equalize", "in_source"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +68,11 @@ class Repairing:
     @property
     def _batch_size(self) -> int:
         return self.recipe.calibration.batch_size
+
+
+def in_source(repairs: tuple[Repair, ...], sources: Mapping[str, str]) -> tuple[Repair, ...]:
+    """`repairs` with a further call of a layer under the name that its author gave the layer."""
+    return tuple(
+        repair.model_copy(update={"layers": tuple(dict.fromkeys(sources.get(path, path) for path in repair.layers))})
+        for repair in repairs
+    )
