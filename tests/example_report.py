@@ -150,7 +150,7 @@ SEARCHED = REPORT.model_copy(
             layers=21,
             ranking_passes=21,
             met=True,
-            stopped_by="found",
+            stopped_by="no fewer layers in float are inside the budget",
         ),
     }
 )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from playwright.sync_api import Page
+
     from store.database import Database
 
 
@@ -107,6 +109,24 @@ def job(api: httpx.Client, model: str) -> str:
 def worker(database: Database) -> Worker:
     """Does what a worker does to a job, in the database."""
     return Worker(database)
+
+
+@pytest.fixture
+def page(url: str) -> Iterator[Page]:
+    """The page, just opened."""
+    from browsing import opened  # noqa: PLC0415 - other tests do without a browser
+
+    with opened(url) as page:
+        yield page
+
+
+@pytest.fixture
+def signed_in(page: Page, key: str) -> Page:
+    """The page, once somebody has signed in."""
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name="New job").wait_for()
+    return page
 
 
 def _created(answer: httpx.Response) -> str:

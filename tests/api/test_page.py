@@ -2,57 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from asking import until
+from browsing import BROWSER
 from example_report import REPORT
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import httpx
     from asking import Worker
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--no-sandbox",  # Chromium's own needs more than a container gives
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium")]
-
-
-@pytest.fixture
-def page(url: str) -> Iterator[Page]:
-    """The page, just opened. At the end, nothing may have gone against its own content policy or failed in a script."""
-    complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if "Policy" in message.text else None)
-        page.goto(url)
-        yield page
-        browser.close()
-    assert complaints == []
-
-
-@pytest.fixture
-def signed_in(page: Page, key: str) -> Page:
-    page.get_by_label("API key").fill(key)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_text("No jobs yet")).to_be_visible()
-    return page
+pytestmark = BROWSER
 
 
 def test_a_wrong_key_is_told_and_a_right_one_lets_in(page: Page, key: str) -> None:

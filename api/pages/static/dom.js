@@ -1,16 +1,26 @@
 // Elements out of words: h("p", { class: "help" }, "text", child).
 // Text always goes in as text, so nothing that a model or a dataset is called can become markup.
 
-export function h(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
+const SVG = "http://www.w3.org/2000/svg";
+
+export const h = (tag, ...rest) => furnish(document.createElement(tag), ...rest);
+
+// The same for drawings.
+export const s = (tag, ...rest) => furnish(document.createElementNS(SVG, tag), ...rest);
+
+function furnish(element, properties = {}, ...children) {
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (typeof value === "boolean") element.toggleAttribute(name, value);
     else if (value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
+
+// A part of a page: its heading, what is to be known before it is read, and what it holds.
+export const section = (title, note, ...children) =>
+  h("section", {}, h("h2", {}, title, note ? [" ", h("span", { class: "quiet" }, note)] : null), children);
 
 export const byId = (id) => document.getElementById(id);
 

@@ -3,14 +3,8 @@
 import { get, post } from "./api.js";
 import { byId, clearProblem, h, showProblem } from "./dom.js";
 import { count, shape } from "./format.js";
+import { METHODS, RecipeField, merge, needsCalibration } from "./recipe.js";
 import { UploadPlace } from "./upload.js";
-
-// In the words of somebody who has to choose.
-const METHODS = {
-  dynamic: ["Dynamic", "No data needed. Best for linear and recurrent layers."],
-  static: ["Static", "Ranges from calibration data. Best for convolutions."],
-  qat: ["Trained (QAT)", "Static, then trained to bear the rounding. Slowest, most accurate."],
-};
 
 const describeModel = (model) =>
   `${model.inputs.map((input) => `${input.dtype} ${shape(input.shape)}`).join(", ")} · ${count(model.parameters)} parameters`;
@@ -22,7 +16,7 @@ export class JobForm {
     this.onSubmitted = onSubmitted;
     this.problem = this.form.querySelector(":scope > .problem-place");
     const changed = () => {
-      clearProblem(this.problem);
+      this.clearProblems();
       this.repeatKey = null;
       this.update();
     };
@@ -32,6 +26,7 @@ export class JobForm {
     });
     this.calibration = new UploadPlace("calibration", "datasets", describeData, changed);
     this.evaluation = new UploadPlace("evaluation", "datasets", describeData, changed);
+    this.keys = new RecipeField(changed);
     this.form.addEventListener("change", changed);
     byId("model-known").addEventListener("change", () => this.model.clear());
     this.form.addEventListener("submit", (event) => {
@@ -62,44 +57,67 @@ export class JobForm {
     return new FormData(this.form).get("method");
   }
 
+  // What the choices and the keys beside them come to.
+  get recipe() {
+    const { recipe } = this.recipes.find(({ name }) => name === this.method);
+    return merge({ ...recipe, engine: byId("engine").value }, this.keys.value);
+  }
+
   update() {
-    const calibrates = this.method !== "dynamic";
-    const synthetic = calibrates && byId("synthetic").checked;
-    byId("calibration-part").hidden = !calibrates;
+    this.calibrates = needsCalibration(this.recipe);
+    const synthetic = this.calibrates && byId("synthetic").checked;
+    byId("calibration-part").hidden = !this.calibrates;
     byId("calibration-drop").hidden = synthetic;
-    byId("both-part").hidden = !calibrates || synthetic;
+    byId("both-part").hidden = !this.calibrates || synthetic;
     byId("evaluation-drop").hidden = this.both;
   }
 
   // One file for calibration and evaluation.
   get both() {
-    return this.method !== "dynamic" && !byId("synthetic").checked && byId("both").checked;
+    return this.calibrates && !byId("synthetic").checked && byId("both").checked;
   }
 
   async submit() {
     const button = this.form.querySelector("button[type=submit]");
-    clearProblem(this.problem);
+    this.clearProblems();
     button.disabled = true;
     this.repeatKey ??= randomKey();
     try {
       this.onSubmitted(await post("jobs", await this.asked(), { "Idempotency-Key": this.repeatKey }));
       this.repeatKey = null;
     } catch (error) {
-      showProblem(this.problem, error);
+      this.show(error);
     } finally {
       button.disabled = false;
     }
+  }
+
+  // What was refused is said where it was given, and else at the end.
+  show(error) {
+    const [, part] = /^\/(\w+)/.exec(error.fields?.[0]?.pointer ?? "") ?? [];
+    const place = this.places[part] ?? this.problem;
+    showProblem(place, error);
+    place.closest("details")?.setAttribute("open", "");
+    place.scrollIntoView({ block: "nearest" });
+  }
+
+  get places() {
+    const { model, calibration, evaluation, keys } = this;
+    return { model: model.problem, calibration: calibration.problem, evaluation: evaluation.problem, recipe: keys.problem };
+  }
+
+  clearProblems() {
+    for (const place of [this.problem, ...Object.values(this.places)]) clearProblem(place);
   }
 
   // The body of POST /jobs, once every upload has ended.
   async asked() {
     const model = byId("model-known").value || (await this.model.value)?.id;
     if (!model) throw new Error("Choose a model first.");
-    const chosen = this.recipes.find((recipe) => recipe.name === this.method).recipe;
-    const recipe = { ...chosen, engine: byId("engine").value };
-    const synthetic = this.method !== "dynamic" && byId("synthetic").checked;
-    if (synthetic) recipe.calibration = { ...recipe.calibration, source: "synthetic" };
-    const calibration = this.method === "dynamic" || synthetic ? null : ((await this.calibration.value)?.id ?? null);
+    this.keys.check();
+    const synthetic = this.calibrates && byId("synthetic").checked;
+    const recipe = synthetic ? merge(this.recipe, { calibration: { source: "synthetic" } }) : this.recipe;
+    const calibration = !this.calibrates || synthetic ? null : ((await this.calibration.value)?.id ?? null);
     const evaluation = this.both ? calibration : ((await this.evaluation.value)?.id ?? null);
     return { model, recipe, calibration, evaluation, name: await this.modelName(model) };
   }

@@ -18,7 +18,8 @@ export const milliseconds = (value) =>
   value < 0.1 ? `${(1000 * value).toFixed(1)} µs` : `${value.toFixed(value < 10 ? 2 : 1)} ms`;
 export const times = (ratio) => `${ratio < 10 ? ratio.toFixed(1) : Math.round(ratio)}×`;
 export const smaller = (ratio) => (ratio >= 1 ? `${times(ratio)} smaller` : `${times(1 / ratio)} larger`);
-export const decibels = (value) => (value === null ? "exact" : `${value.toFixed(1)} dB`);
+export const decibels = (value) => (value === null || value === Infinity ? "exact" : `${value.toFixed(1)} dB`);
+export const range = (ends) => ends.map((end) => String(Number(end.toPrecision(3))).replace("-", "−")).join(" … ");
 export const shape = (sizes) => `[${sizes.join(", ")}]`;
 
 const AGO = [

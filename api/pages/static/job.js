@@ -1,8 +1,9 @@
-// One job: how far it is, then what it gave.
+// One job: how far it is, then its result.
 
-import { download, finished, follow, get, post } from "./api.js";
+import { finished, follow, get, post } from "./api.js";
 import { byId, clearProblem, h, showProblem } from "./dom.js";
-import { bytes, count, decibels, duration, milliseconds, percent, points, smaller, times } from "./format.js";
+import { percent } from "./format.js";
+import { parts } from "./result.js";
 import { octet, state } from "./state.js";
 
 export class JobView {
@@ -92,105 +93,4 @@ export class JobView {
       showProblem(this.problem, error);
     }
   }
-}
-
-const parts = (job, report, artifacts, problem) =>
-  [verdict(report), tiles(report), warnings(report), files(artifacts, problem), layers(report), facts(job, report)].filter(Boolean);
-
-function verdict({ gates }) {
-  const judged = gates.filter((gate) => gate.passed !== null);
-  const failed = judged.filter((gate) => !gate.passed);
-  const words = {
-    max_accuracy_drop: ({ limit, measured }) => `Accuracy ${measured < 0 ? "rises" : "drops"} by ${points(Math.abs(measured))}; a drop of at most ${points(limit)} is allowed.`,
-    min_sqnr_db: ({ limit, measured }) => `The SQNR is ${decibels(measured)}; at least ${decibels(limit)} is asked for.`,
-    min_speedup: ({ limit, measured }) => `It is ${times(measured)} as fast; at least ${times(limit)} is asked for.`,
-  };
-  const said = judged.map((gate) => h("p", {}, `${gate.passed ? "✓" : "✗"} ${words[gate.gate](gate)}`));
-  if (said.length === 0) return null;
-  return h("div", { class: `verdict ${failed.length ? "fails" : "passes"}` }, said);
-}
-
-function tiles({ accuracy, size, latency, fidelity }) {
-  const shown = [tile("Size", bytes(size.fp32), bytes(size.int8), smaller(size.ratio))];
-  for (const { batch_size: batch, fp32, int8, ratio, verdict: word, representative } of latency) {
-    const rate = word === "same" ? "as fast as before" : `${times(ratio)} as fast`;
-    const note = representative ? rate : `${rate}, on a CPU this engine is not made for`;
-    shown.push(tile(`Latency, batch ${batch}`, milliseconds(fp32.median), milliseconds(int8.median), note));
-  }
-  if (accuracy) {
-    const [show, name] = accuracy.metric === "accuracy" ? [(x) => percent(x, 2), "Accuracy"] : [(x) => x.toPrecision(3), "Squared error"];
-    shown.push(tile(name, show(accuracy.fp32), show(accuracy.int8), `${count(accuracy.samples)} samples`));
-  }
-  const agreement = fidelity.agreement === null ? "" : `same answer for ${percent(fidelity.agreement, 1)}`;
-  shown.push(tile("Fidelity", null, decibels(fidelity.sqnr_db), agreement || `largest error ${fidelity.max_abs_error.toPrecision(2)}`));
-  return h("dl", { class: "tiles" }, shown);
-}
-
-function tile(name, before, after, note) {
-  const from = before === null ? null : h("span", { class: "before" }, before, h("span", { class: "arrow", "aria-label": "to" }, " → "));
-  return h("div", {}, h("dt", {}, name), h("dd", {}, from, h("strong", {}, after)), h("dd", { class: "note" }, note));
-}
-
-function warnings(report) {
-  if (report.warnings.length === 0) return null;
-  return h("section", { class: "warnings" }, h("h2", {}, "To know"), h("ul", {}, report.warnings.map((line) => h("li", {}, line))));
-}
-
-function files(artifacts, problem) {
-  const save = async (artifact, button) => {
-    clearProblem(problem);
-    button.disabled = true;
-    try {
-      await download(artifact);
-    } catch (error) {
-      showProblem(problem, error);
-    } finally {
-      button.disabled = false;
-    }
-  };
-  const line = (artifact) =>
-    h(
-      "li",
-      {},
-      h("code", {}, artifact.name),
-      h("span", { class: "quiet" }, bytes(artifact.size)),
-      h("button", { type: "button", class: "plain", "aria-label": `Download ${artifact.name}`, onclick: (event) => save(artifact, event.currentTarget) }, "Download"),
-    );
-  return h("section", {}, h("h2", {}, "Files"), h("ul", { class: "files card" }, artifacts.map(line)));
-}
-
-function layers(report) {
-  if (report.layers.length === 0) return null;
-  const cell = (value) => h("td", { class: "number" }, value === null ? "–" : value.toFixed(1));
-  const line = (layer) =>
-    h(
-      "tr",
-      {},
-      h("td", {}, h("code", {}, layer.name)),
-      h("td", {}, layer.type),
-      h("td", {}, layer.method, layer.reason ? h("span", { class: "quiet" }, ` ${layer.reason}`) : null),
-      cell(layer.weight_sqnr_db),
-      cell(layer.activation_sqnr_db),
-    );
-  const heads = ["Layer", "Type", "Method"].map((name) => h("th", { scope: "col" }, name));
-  const figures = ["Weights, dB", "Output, dB"].map((name) => h("th", { scope: "col", class: "number" }, name));
-  return h(
-    "section",
-    {},
-    h("h2", {}, "Layers ", h("span", { class: "quiet" }, "signal to quantization noise")),
-    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Layers" },
-      h("table", {}, h("thead", {}, h("tr", {}, heads, figures)), h("tbody", {}, report.layers.map(line)))),
-  );
-}
-
-function facts(job, report) {
-  const { engine, machine } = report;
-  const lines = [
-    ["Measured on", `${machine.cpu}, ${machine.cores} cores, torch ${machine.torch_version}`],
-    ["Deploy CPU needs", engine.cpu_flags.map((flag) => flag.replaceAll("|", " or ")).join(", ") || "nothing special"],
-    ["Activations", engine.reduce_range ? "7 bits" : "8 bits"],
-    ["Compared with", report.latency[0] ? `fp32, ${report.latency[0].baseline}` : null],
-    ["Took", duration(job.running_at, job.succeeded_at)],
-  ];
-  return h("section", {}, h("h2", {}, "How it was measured"), h("dl", { class: "facts" }, lines.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
 }

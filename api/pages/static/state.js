@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { decibels, percent, smaller, times } from "./format.js";
+import { needsCalibration } from "./recipe.js";
 
 const WORDS = {
   queued: "Waiting",
@@ -38,7 +39,8 @@ const STAGES = ["load", "prepare", "calibrate", "train", "convert", "measure", "
 export function octet(job) {
   const now = STAGES.indexOf(job.stage);
   const done = job.state === "succeeded";
-  const skipped = { calibrate: job.recipe.method === "dynamic", train: job.recipe.method !== "qat" };
+  const searches = job.recipe.method === "auto"; // and makes all of its models while it prepares
+  const skipped = { calibrate: searches || !needsCalibration(job.recipe), train: job.recipe.method !== "qat", convert: searches };
   return h(
     "ol",
     { class: `octet ${job.state}`, "aria-label": "Stages" },

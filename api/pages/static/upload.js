@@ -58,8 +58,8 @@ export class UploadPlace {
 
   failed(error) {
     this.clear();
-    if (error.name !== "AbortError") showProblem(this.problem, error);
     this.changed();
+    if (error.name !== "AbortError") showProblem(this.problem, error);
   }
 
   clear() {
