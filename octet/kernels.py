@@ -92,6 +92,11 @@ def _qnnpack_transposed(form: LayerForm, engine: EngineName) -> str | None:
     return "QNNPACK's int8 transposed 3-D convolution gives wrong results" if engine == "qnnpack" else None
 
 
+def _qnnpack_unsaved(form: LayerForm, engine: EngineName) -> str | None:
+    del form
+    return "a 3-D convolution packed for QNNPACK cannot be saved" if engine == "qnnpack" else None
+
+
 def _affine(form: LayerForm, _: EngineName) -> str | None:
     return None if form.options.get("affine", True) else "the int8 kernel takes a weight and a bias, which it has not"
 
@@ -137,7 +142,8 @@ def _none(reason: str) -> Restriction:
 
 STATIC: dict[str, tuple[Restriction, ...]] = {
     "Linear": (_no_vector,),
-    **{f"Conv{dims}d": (_batched(dims + 2), _zero_padding) for dims in (1, 2, 3)},
+    **{f"Conv{dims}d": (_batched(dims + 2), _zero_padding) for dims in (1, 2)},
+    "Conv3d": (_batched(5), _zero_padding, _qnnpack_unsaved),
     "ConvTranspose1d": (_batched(3), _onednn_transposed),
     "ConvTranspose2d": (_batched(4), _onednn_transposed, _fbgemm_doubling),
     "ConvTranspose3d": (_batched(5), _onednn_transposed, _qnnpack_transposed),
@@ -177,6 +183,18 @@ KEPT_IN_FLOAT: dict[str, str] = {
     **{f"InstanceNorm{dims}d": _IN_FLOAT for dims in (1, 2, 3)},
 }
 """Types that have static kernels, and stay in float unless a rule asks for one; each with the reason."""
+
+
+def weight_bits(form: LayerForm, engine: EngineName, *, reduced: bool) -> int:
+    """The bits that the weights of a static layer may use; `reduced`: whether activations use 7.
+
+    FBGEMM's depthwise convolutions add the products of two neighbours in 16 bits on every CPU, with VNNI or without
+    (torch 2.13, measured): 2 x 255 x 127 overflows, 2 x 255 x 63 does not. Beyond 100 groups, x86 takes them too.
+    """
+    groups = form.options.get("groups", 1)
+    depthwise = form.type in {"Conv2d", "Conv3d"} and 1 < groups == form.options["in_channels"]
+    by_fbgemm = engine == "fbgemm" or (engine == "x86" and groups > _FBGEMM_GROUPS)
+    return KERNEL_BITS - 1 if depthwise and by_fbgemm and not reduced else KERNEL_BITS
 
 
 def usual_method(type_name: str, method: Int8Method) -> Int8Method:

@@ -1,10 +1,9 @@
 """The one seam to `torch.ao`: nothing else in Octet imports it."""
 
 from octet.quantization.converted import executed_method, weight_pairs
-from octet.quantization.engine import use_engine
+from octet.quantization.engine import reduces_range, use_engine
 from octet.quantization.graph_mode import fuse
 from octet.quantization.plan import Plan
-from octet.quantization.qconfigs import reduces_range
 from octet.quantization.quantize import Quantized, quantize_module
 from octet.quantization.simulation import Simulated, simulate
 from octet.quantization.training import Checkpoint

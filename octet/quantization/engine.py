@@ -1,4 +1,4 @@
-"""The process-wide engine switch, set for a while and put back."""
+"""The engine: the process-wide switch, set for a while and put back, and what it asks of activations."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from octet import notices
-from octet.engines import ENGINES, Engine
+from octet.engines import CPUS, ENGINES, Engine
 from octet.errors import QuantizationFailedError
+from octet.measure import cpu_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from octet.recipe import Recipe
 
 
 @contextmanager
@@ -37,3 +40,12 @@ def use_engine(name: str) -> Iterator[Engine]:
             yield ENGINES[name]
     finally:
         torch.backends.quantized.engine = before
+
+
+def reduces_range(recipe: Recipe) -> bool:
+    """Whether activations use 7 bits under `recipe`."""
+    wanted = recipe.activations.reduce_range
+    if wanted != "auto":
+        return wanted
+    features = cpu_features() if recipe.deploy_cpu == "this" else CPUS[recipe.deploy_cpu]
+    return ENGINES[recipe.engine].reduces_range(features)

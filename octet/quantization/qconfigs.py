@@ -21,9 +21,8 @@ from torch.ao.quantization import (
 )
 from torch.ao.quantization.observer import default_dynamic_quant_observer
 
-from octet.engines import CPUS, ENGINES
-from octet.kernels import LOOK_UPS
-from octet.measure import cpu_features
+from octet.kernels import KERNEL_BITS, LOOK_UPS
+from octet.quantization.engine import reduces_range
 from octet.quantization.exempt import SOFTMAX
 from octet.quantization.observers import OBSERVERS
 from octet.quantization.training.fakes import Fake
@@ -103,15 +102,6 @@ class TensorConfig:
         return replace(self, section=self.section.model_copy(update={"granularity": "per_tensor"}))
 
 
-def reduces_range(recipe: Recipe) -> bool:
-    """Whether activations use 7 bits under `recipe`."""
-    wanted = recipe.activations.reduce_range
-    if wanted != "auto":
-        return wanted
-    features = cpu_features() if recipe.deploy_cpu == "this" else CPUS[recipe.deploy_cpu]
-    return ENGINES[recipe.engine].reduces_range(features)
-
-
 def activation_config(recipe: Recipe) -> TensorConfig:
     """Activations are unsigned: that is what every engine's kernels take."""
     return TensorConfig(
@@ -145,6 +135,7 @@ class QConfigs:
         self._methods: dict[str, QConfig | None] = {"static": static, "qat": static, "dynamic": dynamic, "float": None}
         transposed = _qconfig(activation, weight.per_tensor().factory())
         self._special = _special(recipe, static, transposed)
+        self._activation = activation
         self._default = recipe.method
         self._weight = weight
 
@@ -165,10 +156,14 @@ class QConfigs:
 
     def weight_of(self, layer: LayerPlan) -> TensorConfig:
         """How the weight of a linear layer or a convolution becomes int8."""
+        if layer.bits < KERNEL_BITS:
+            return replace(self._weight, quant_min=-(2 ** (layer.bits - 1)), quant_max=2 ** (layer.bits - 1) - 1)
         return self._weight.per_tensor() if "transpose" in _name(layer.module_type) else self._weight
 
     def _of(self, layer: LayerPlan) -> QConfig | None:
         if layer.method in {"static", "qat"}:
+            if layer.bits < KERNEL_BITS:
+                return _qconfig(self._activation, self.weight_of(layer).factory())
             return self._special.get(layer.module_type, self._methods[layer.method])
         if layer.method == "dynamic" and layer.module_type.__name__ in LOOK_UPS:
             return LOOK_UP_QCONFIGS[layer.bits, self._default == "qat"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from octet.quantization.qconfigs import TensorConfig, reduces_range
+from octet.quantization.engine import reduces_range
+from octet.quantization.qconfigs import TensorConfig
 from octet.quantization.simulation.codebooks import codebooks
 from octet.quantization.simulation.roundings import Codebook, PowersOfTwo, Uniform
 
