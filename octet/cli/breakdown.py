@@ -173,7 +173,7 @@ def _outcome(search: Search) -> str:
     met = "inside the budget" if search.met else "budget missed"
     ranking = f" and {search.ranking_passes} passes to rank layers" if search.ranking_passes else ""
     return (
-        f"{met} after {len(search.trials)} models{ranking}, ended by: {search.stopped_by}; "
+        f"{met} after {len(search.trials)} models{ranking}, stopped because {search.stopped_by}; "
         f"a linear search has {search.layers} layers to try"
     )
 

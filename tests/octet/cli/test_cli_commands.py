@@ -79,6 +79,7 @@ def test_a_gate_that_fails_is_told_by_the_status_and_the_model_is_kept(
     done = octet("quantize", tiny_model, "--recipe", recipe, "-o", tmp_path / "out")
     assert done.returncode == 3
     assert "fails" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"saved in {tmp_path / 'out'}"
     assert done.stderr.startswith("error: The int8 model does not pass: min_sqnr_db is 500, measured ")
     assert (tmp_path / "out" / "model.pt").exists()
 
