@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from quantizing import quantized, recipe_of, samples_of
+from quantizing import quantized, recipe_of, samples_of, trace
 from tiny_models import inputs_of, make
 from torch import nn
 
 from octet.errors import QuantizationFailedError
+from octet.quantization import quantize_module, use_engine
 from octet.quantization.training.validation import hold_back
 from octet.recipe import Training
 
@@ -86,6 +87,27 @@ def test_nothing_is_learnt_from_what_is_held_back() -> None:
     assert again is not None
     assert other is not None
     assert list(again.rows) == list(held_back.rows) != list(other.rows)
+
+
+def test_not_even_a_range_is_learnt_from_what_is_held_back() -> None:
+    inputs = inputs_of("mlp", 40)
+    training = {"validation": 0.25, "freeze_observers": 1.0, "learning_rate": 1e-30, "epochs": 3}
+    recipe = recipe_of("qat", training=training)
+    learnt, held_back = hold_back(samples_of(inputs), recipe.training)
+    assert held_back is not None
+    inputs[held_back.rows] *= 1000.0
+    calibration, samples = samples_of(inputs).take(learnt.rows), samples_of(inputs)
+    with use_engine(recipe.engine):
+        result = quantize_module(
+            trace(make("mlp")),
+            recipe,
+            inputs=(inputs[:4],),
+            calibration=calibration,
+            training=samples,
+            on_stage=lambda *_: None,
+        )
+    found = [buffer.abs().max().item() for name, buffer in result.observed.named_buffers() if name.endswith("max_val")]
+    assert max(found) < 10
 
 
 GROWING = {"epochs": 40, "learning_rate": 3.0, "clip_gradient": None, "schedule": "constant", "loss": "mse"}
