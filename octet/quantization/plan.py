@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from octet.kernels import KERNEL_BITS, LOOK_UPS, LayerForm, kernel_of, usual_method, weight_bits, why_float
 from octet.quantization.engine import reduces_range
 from octet.quantization.exempt import READS_LOGITS
-from octet.quantization.worth import WEIGHTLESS, not_between
+from octet.quantization.worth import BETWEEN, WEIGHTLESS, not_between
 from octet.rules import rule_of, unmatched_rules
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Plan:
     Attributes:
         layers: By module path.
         calls: Each call of a function or method that may be quantized, with the function's name.
-        float_calls: Those of them that are left in float, with the reason.
+        float_calls: Those of them that are left in float, with the reason; empty where int8 would gain nothing.
         notes: What in the recipe did not apply, and what else the report should say.
         gave_up: Whether all is left in float, because nothing less helped.
     """
@@ -144,17 +144,19 @@ def plan_layers(rewritten: Rewritten, recipe: Recipe, ranks: Mapping[str, int] |
 
 
 def _only_worth_it(plan: Plan, rewritten: Rewritten, recipe: Recipe) -> Plan:
-    """`plan` with what is not worth int8 in float, but for layers for which a rule asks for it."""
-    kinds = {path: layer.module_type.__name__ for path, layer in plan.layers.items()}
-    rules = {path: rule_of(rewritten.sources.get(path, path), kind, recipe) for path, kind in kinds.items()}
-    stays = {
-        path
-        for path, layer in plan.layers.items()
-        if layer.method in {"static", "qat"} and (kinds[path] not in WEIGHTLESS or getattr(rules[path], "method", None))
-    }
-    left = not_between(rewritten.module, stays.__contains__)
-    units = {str(node.target) if node.op == "call_module" else call_unit(node.name): why for node, why in left.items()}
-    return plan.without({unit: why for unit, why in units.items() if unit in set(plan.int8_units)})
+    """`plan` with what is not worth int8 in float, but for layers that a rule wants in int8."""
+
+    def stays(path: str) -> bool:
+        kind = plan.layers[path].module_type.__name__
+        rule = rule_of(rewritten.sources.get(path, path), kind, recipe)
+        asked = rule is not None and rule.method is not None
+        return plan.layers[path].method in {"static", "qat"} and (asked or kind not in WEIGHTLESS)
+
+    left = not_between(rewritten.module, stays)
+    layers = {str(node.target): BETWEEN for node in left if node.op == "call_module"}
+    calls = {call_unit(node.name): "" for node in left if node.op != "call_module"}
+    units = frozenset(plan.int8_units)
+    return plan.without({unit: reason for unit, reason in (layers | calls).items() if unit in units})
 
 
 def _sentence(error: FieldError) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch.fx import GraphModule, Node
 
-BETWEEN = "not between two int8 kernels, int8 would round once more and save nothing"
+BETWEEN = "not between two int8 kernels, it would round once more and save nothing"
 
 ROUNDING = frozenset(
     {
@@ -75,7 +75,7 @@ _WEIGHTED: frozenset[Any] = frozenset(
 """Calls that multiply by a weight, like the layers."""
 
 
-def not_between(module: GraphModule, is_int8: Callable[[str], bool]) -> dict[Node, str]:
+def not_between(module: GraphModule, is_int8: Callable[[str], bool]) -> list[Node]:
     """The calls and layers of `module` that hold no weights and do not lie between int8 and int8.
 
     One that does is made of nothing but what int8 kernels give, and read by nothing but what takes it: layers with
@@ -84,15 +84,12 @@ def not_between(module: GraphModule, is_int8: Callable[[str], bool]) -> dict[Nod
     Args:
         module: The float graph.
         is_int8: Whether the layer of a path runs a static kernel, whatever is around it.
-
-    Returns:
-        Each with the reason, which is empty where nothing is lost by it: a view, a dropout.
     """
     neighbours = _Neighbours(module, is_int8)
-    kinds = {node: _kind(node, module) for node in neighbours.between}
+    candidates = list(neighbours.between)
     while neighbours.drop_by_source() or neighbours.drop_by_reader():
         pass
-    return {node: BETWEEN if kind in ROUNDING else "" for node, kind in kinds.items() if node not in neighbours.between}
+    return [node for node in candidates if node not in neighbours.between]
 
 
 class _Neighbours:
@@ -111,16 +108,13 @@ class _Neighbours:
             if node.target in _WEIGHTED or (node.op == "call_module" and is_int8(str(node.target)))
         }
         self._numbers: set[Node] = set()
+        self.between: dict[Node, None] = {}
         for node in self._nodes:
-            if self._kinds[node] in _ASKING or (
-                node.all_input_nodes and self._numbers.issuperset(node.all_input_nodes)
-            ):
+            sources = node.all_input_nodes
+            if self._kinds[node] in _ASKING or (sources and self._numbers.issuperset(sources)):
                 self._numbers.add(node)
-        self.between = {
-            node: None
-            for node in self._nodes
-            if self._kinds[node] in WEIGHTLESS and node not in self._int8 | self._numbers
-        }
+            elif self._kinds[node] in WEIGHTLESS and node not in self._int8:
+                self.between[node] = None
 
     def drop_by_source(self) -> bool:
         """Drops what is made of something in float; whether there was any."""
