@@ -71,7 +71,7 @@ class Recipe(Section):
     def needs_calibration(self) -> bool:
         """Whether any layer's activation ranges come from data."""
         if self.method == "simulate":
-            return self.activations.bits is not None
+            return self.activations.bits is not None or self.repairs.correct_bias
         by_rule = any(rule.method == "static" for rule in self.layers)
         return self.method != "dynamic" or self.repairs.correct_bias or by_rule
 

@@ -10,10 +10,12 @@ from octet.quantization.simulation.roundings import Dynamic
 from octet.rules import rule_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from octet.engines import EngineName
     from octet.quantization.plan import LayerPlan, Plan
     from octet.quantization.rewrite import Rewritten
-    from octet.quantization.simulation.formats import Format
+    from octet.quantization.simulation.formats import Fitter, Format
     from octet.recipe import LayerRule, Recipe
 
 
@@ -57,6 +59,19 @@ class Treatment:
     weights: Format | None
     activation: Format | Dynamic | None
 
+    def fitted(self, weight: Tensor) -> Fitter:
+        """What has looked at a weight of the layer, which has a format, and gives its rounding."""
+        assert self.weights is not None  # noqa: S101 -- see above
+        axis = self.kind.weight_axis
+        fitter = self.weights.fitter(-weight.ndim if axis is None else axis)
+        fitter(weight)
+        return fitter
+
+    def rounded(self, weight: Tensor) -> Tensor:
+        """A finite weight of the layer, which has a format, after rounding."""
+        rounded: Tensor = self.fitted(weight).rounding()(weight)
+        return rounded
+
 
 def treatments(rewritten: Rewritten, plan: Plan, recipe: Recipe) -> dict[str, Treatment]:
     """What `recipe` rounds of each layer, by path in the order of calls; `plan` is the one for kernels."""
@@ -89,12 +104,15 @@ def _simulated(kind: Kind, layer: LayerPlan, rule: LayerRule | None, recipe: Rec
 
 def _like_kernels(kind: Kind, layer: LayerPlan, rule: LayerRule | None, recipe: Recipe) -> Treatment | None:
     """Every layer that has a kernel, as the kernel takes it."""
+    del rule
     if layer.method == "float":
         return None
-    weights = weight_format(recipe, (rule and rule.bits) or KERNEL_BITS)
-    if kind.weight_axis is not None:
-        weights = weights.but(granularity="per_tensor")  # as the kernels of transposed convolutions take them
-    activation = (
-        Dynamic(DYNAMIC_BITS[recipe.engine]) if layer.method == "dynamic" else activation_format(recipe, KERNEL_BITS)
+    weights = weight_format(recipe, layer.bits)
+    if kind.weight_axis is not None:  # those of transposed convolutions take one scale
+        weights = weights.but(granularity="per_tensor")
+    if kind.input_axis is None:  # those of look-ups take an offset for each row
+        return Treatment(kind, weights.but(granularity="per_channel", scheme="affine", observer="minmax"), None)
+    dynamic = layer.method == "dynamic"
+    return Treatment(
+        kind, weights, Dynamic(DYNAMIC_BITS[recipe.engine]) if dynamic else activation_format(recipe, KERNEL_BITS)
     )
-    return Treatment(kind, weights, None if kind.input_axis is None else activation)

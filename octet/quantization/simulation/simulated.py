@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule
 
     from octet.quantization.simulation.roundings import Point
-    from octet.report import SimulatedTensor
+    from octet.report import Repair, SimulatedTensor
 
 
 @dataclass(frozen=True)
-class RoundedWeight:
-    """A weight of a layer, and what it is rounded to."""
+class RoundedParameter:
+    """A weight of a layer and what it is rounded to, or a bias and what it is where its layer is rounded."""
 
     layer: nn.Module
     name: str
-    exact: nn.Parameter
+    exact: nn.Parameter | None
     rounded: nn.Parameter
 
 
@@ -30,13 +30,13 @@ class RoundedWeight:
 class RoundedLayer:
     """All that is rounded of a layer of the source, over all its calls."""
 
-    weights: list[RoundedWeight] = field(default_factory=list)
+    parameters: list[RoundedParameter] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
 
     def switch(self, *, on: bool) -> None:
         """Rounds it, or leaves it as it was."""
-        for weight in self.weights:
-            setattr(weight.layer, weight.name, weight.rounded if on else weight.exact)
+        for parameter in self.parameters:
+            setattr(parameter.layer, parameter.name, parameter.rounded if on else parameter.exact)
         for point in self.points:
             point.enabled = on
 
@@ -49,12 +49,14 @@ class Simulated:
         module: Runs in float, and TorchScript takes it. All of its layers are rounded, but inside `only`.
         tensors: The error of each weight and of each layer's input; the input is that of the float model.
         warnings: What in the recipe did not apply.
+        repairs: What each repair did before.
         parameter_bytes: What the parameters would take, the rounded ones packed to their bits with their scales.
     """
 
     module: GraphModule
     tensors: tuple[SimulatedTensor, ...]
     warnings: tuple[str, ...]
+    repairs: tuple[Repair, ...]
     parameter_bytes: int
     _layers: dict[str, RoundedLayer] = field(repr=False)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from quantizing import recipe_of, samples_of, trace
+from quantizing import quantized, recipe_of, samples_of, trace
 from torch import nn
 
 from octet import torchscript
@@ -175,3 +175,69 @@ def test_under_a_method_with_kernels_just_what_has_one_is_rounded(method: str) -
     model = nn.Sequential(nn.Conv1d(6, 6, 3, padding_mode="circular", padding=1), nn.Conv1d(6, 6, 3), nn.Linear(7, 5))
     result = simulated(model, recipe_of(method), torch.randn(16, 6, 9))
     assert result.layers == (("1", "2") if method == "static" else ("2",))
+
+
+class Uneven(nn.Module):
+    """Two convolutions; what the first makes too small by channels, the second makes up for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1, bias=False)
+        self.second = nn.Conv2d(8, 4, 1)
+        with torch.no_grad():
+            sizes = torch.logspace(-2, 2, 8)
+            self.first.weight *= sizes[:, None, None, None]
+            self.second.weight /= sizes[:, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images of 4 channels."""
+        return self.second(torch.relu(self.first(x)))
+
+
+def test_repairs_are_done_before_rounding_and_reported() -> None:
+    torch.manual_seed(0)
+    model, inputs = Uneven().eval(), torch.randn(16, 3, 6, 6)
+    weights = {"bits": 6, "granularity": "per_tensor"}
+    errors = {}
+    for equalize in (False, True):
+        recipe = recipe_of("simulate", weights=weights, repairs={"equalize": equalize})
+        result = simulated(model, recipe, inputs)
+        errors[equalize] = float((result.module(inputs) - model(inputs)).detach().norm())
+        assert [repair.repair for repair in result.repairs] == ["equalize"] * equalize
+    assert errors[True] < errors[False] / 4
+
+
+def test_a_corrected_bias_goes_with_the_rounding_of_its_layer() -> None:
+    torch.manual_seed(0)
+    model, inputs = Uneven().eval(), torch.rand(16, 3, 6, 6)
+    recipe = recipe_of(
+        "simulate",
+        weights={"bits": 2},
+        activations={"bits": None},
+        repairs={"correct_bias": True, "clip_weights": True},
+    )
+    with use_engine("x86"):
+        result = simulate(
+            trace(model), recipe, inputs=(inputs,), calibration=samples_of(inputs), on_stage=lambda *_: None
+        )
+    assert [repair.repair for repair in result.repairs] == ["clip_weights", "correct_bias"]
+    assert result.repairs[1].layers == ("first", "second")
+    wanted = model(inputs).mean((0, 2, 3))
+    assert torch.allclose(result.module(inputs).mean((0, 2, 3)), wanted, atol=1e-3)
+    with result.only(["second"]) as module:
+        assert module.get_submodule("first").weight.unique().numel() == model.first.weight.unique().numel()
+    with result.only([]) as module:
+        assert torch.allclose(module(inputs), model(inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_kernels_of_embeddings_are_simulated(bits: int) -> None:
+    torch.manual_seed(0)
+    model, indices = nn.Sequential(nn.Embedding(20, 8)).eval(), torch.arange(20)[:, None]
+    recipe = recipe_of("dynamic", layers=[{"type": "Embedding", "method": "dynamic", "bits": bits}])
+    result, real = simulated(model, recipe, indices), quantized(model, recipe, indices)
+    assert [(tensor.kind, tensor.bits) for tensor in result.tensors] == [("weight", bits)]
+    error = (result.module(indices) - model(indices)).detach().abs().mean()
+    with use_engine("x86"):
+        of_kernel = (real.scripted(indices) - model(indices)).detach().abs().mean()
+    assert error == pytest.approx(of_kernel.item(), rel=0.4), "whose ranges need not reach zero"
