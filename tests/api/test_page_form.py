@@ -80,3 +80,12 @@ def test_missing_data_is_said_where_it_would_be_given(form: Page) -> None:
     form.get_by_role("button", name="Quantize").click()
     alert = form.locator("#evaluation-drop ~ .problem-place").get_by_role("alert")
     expect(alert).to_contain_text("Method auto has no budget to go by")
+
+
+def test_stages_that_a_search_does_not_go_through_are_shown_as_skipped(
+    signed_in: Page, api: httpx.Client, model: str, data: str
+) -> None:
+    asked = {"model": model, "recipe": {"method": "auto"}, "calibration": data, "evaluation": data}
+    job = api.post("jobs", json=asked).json()["id"]
+    signed_in.evaluate(f"location.hash = '#/jobs/{job}'")
+    expect(signed_in.locator(".octet .skipped")).to_have_text(["calibrate", "train", "convert"])
