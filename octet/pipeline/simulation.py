@@ -32,6 +32,7 @@ def simulation(job: Job) -> Result:
         size=_size(job, simulated),
         layers=_layers(job.program.spec, simulated),
         simulated=simulated.tensors,
+        repairs=simulated.repairs,
     )
     return Result.of(job, simulated.module, scripted, report)
 
