@@ -11,8 +11,6 @@ from octet.quantization.training.fakes import fakes_of
 from octet.quantization.training.norms import NORMS
 
 if TYPE_CHECKING:
-    from torch.fx import GraphModule
-
     from octet.recipe import Training
 
 
@@ -24,7 +22,7 @@ class Freezing:
     batch would drown the rounding in noise (Krishnamoorthi, arXiv 1806.08342, section 3.2.2, freezes them too).
     """
 
-    def __init__(self, observed: GraphModule, training: Training, steps: int) -> None:
+    def __init__(self, observed: nn.Module, training: Training, steps: int) -> None:
         self._observed = observed
         self._fakes = fakes_of(observed)
         self._norms = [module for module in observed.modules() if isinstance(module, NORMS)]
@@ -50,6 +48,7 @@ class Freezing:
 
     def stop(self) -> None:
         """Nothing changes any more, and the model runs as it will be converted."""
+        self._ranges_follow = None  # unknown, where an earlier state was restored
         self._follow(False)
         self._observed.eval()
 

@@ -114,9 +114,10 @@ GROWING = {"epochs": 40, "learning_rate": 3.0, "clip_gradient": None, "schedule"
 """Each step makes the error larger: its square is too large for float32 after some epochs."""
 
 
-def test_a_loss_that_diverges_later_ends_the_training_and_the_best_epoch_is_kept() -> None:
+@pytest.mark.parametrize("validation", [0.1, 0.0])
+def test_a_loss_that_diverges_later_ends_the_training_and_the_best_epoch_is_kept(validation: float) -> None:
     inputs = inputs_of("mlp", 64)
-    recipe = recipe_of("qat", training=GROWING)
+    recipe = recipe_of("qat", training={**GROWING, "validation": validation})
     result = quantized(make("mlp"), recipe, inputs, targets=inputs[:, :5].clone())
     assert 2 <= len(result.epochs) < 41
     (warning,) = [warning for warning in result.plan.warnings if "diverged" in warning]

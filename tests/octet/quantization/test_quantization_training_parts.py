@@ -14,7 +14,11 @@ from torch import Tensor, nn
 
 from octet.data.samples import Batch
 from octet.quantization import Quantized, quantize_module, use_engine
+from octet.quantization.observers import OBSERVERS
+from octet.quantization.training.checkpoint import restore, state_of
 from octet.quantization.training.clock import in_words
+from octet.quantization.training.fakes import Fake
+from octet.quantization.training.freezing import Freezing
 from octet.quantization.training.losses import Loss
 from octet.quantization.training.schedule import OPTIMIZERS, schedule
 from octet.recipe import LossName, Training
@@ -108,6 +112,19 @@ def test_ranges_stand_still_from_the_share_of_the_recipe_on() -> None:
     assert all(torch.equal(found[0.0][name], calibrated[name]) for name in calibrated)
     assert not any(torch.equal(found[0.0][name], found[0.5][name]) for name in calibrated)
     assert not any(torch.equal(found[0.5][name], found[1.0][name]) for name in calibrated)
+
+
+def test_ranges_stand_still_at_the_end_whatever_state_was_restored() -> None:
+    fake = Fake(observer=OBSERVERS["minmax", "per_tensor"], quant_min=0, quant_max=255, dtype=torch.quint8)
+    module = nn.Sequential(nn.Linear(2, 2), fake)
+    freezing = Freezing(module, Training(), 2)
+    freezing.before(0, 8)
+    following = state_of(module)
+    freezing.before(1, 8)
+    restore(module, following)
+    assert fake.observer_enabled[0] == 1
+    freezing.stop()
+    assert fake.observer_enabled[0] == 0
 
 
 @pytest.mark.parametrize("observer", ["minmax", "moving_average", "histogram", "percentile", "mse", "entropy"])
@@ -220,9 +237,9 @@ def test_durations_are_told_as_people_do(seconds: float, words: str) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA")
 def test_training_on_cuda_gives_the_same_model_each_time_and_leaves_it_on_the_cpu() -> None:
-    inputs = inputs_of("residual", 64)
+    inputs = inputs_of("mlp", 64)
     recipe = recipe_of("qat", training={"epochs": 2, "validation": 0.2, "device": "cuda"})
-    first, again = (quantized(make("residual"), recipe, inputs) for _ in range(2))
+    first, again = (quantized(make("mlp"), recipe, inputs) for _ in range(2))
     assert first.epochs == again.epochs
     assert {buffer.device.type for buffer in first.observed.buffers()} == {"cpu"}
     with torch.no_grad():
