@@ -17,9 +17,11 @@ from torch.ao.quantization.quantize_fx import convert_fx, convert_to_reference_f
 from torch.nn import functional
 
 from octet.kernels import STATIC, WEIGHTED
+from octet.quantization.engine import reduces_range
 from octet.quantization.exempt import exempt
 from octet.quantization.float_outputs import ENGINES as FLOAT_ENGINES
 from octet.quantization.float_outputs import give_floats
+from octet.quantization.full_range import use_all_bits
 from octet.quantization.look_ups import make_savable
 from octet.quantization.plan import call_unit
 from octet.quantization.training.norms import keep_from_zero
@@ -179,6 +181,8 @@ def convert(observed: GraphModule, recipe: Recipe) -> GraphModule:
     int8 = convert_fx(copy.deepcopy(observed).eval(), backend_config=backend_config(recipe))
     _protect_addends(int8)
     make_savable(int8)
+    if not reduces_range(recipe):
+        use_all_bits(int8)
     if recipe.engine in FLOAT_ENGINES:
         give_floats(int8)
     return int8.eval()

@@ -41,13 +41,33 @@ def test_a_flag_that_a_cpu_has_under_either_name_is_not_missing() -> None:
     assert missing_cpu_flags(("no-such-flag|nor-this",)) == ("no-such-flag|nor-this",)
 
 
+class Recurrent(nn.Module):
+    """A recurrent layer of a kind, and a linear one."""
+
+    def __init__(self, kind: type[nn.Module]) -> None:
+        super().__init__()
+        self.layer, self.head = kind(8, 12, batch_first=True), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x)[0])
+
+
+MODELS = {
+    ("static", "convolutions"): (lambda: make("residual"), inputs_of("residual")),
+    ("dynamic", "linear"): (lambda: make("mlp"), inputs_of("mlp")),
+    ("dynamic", "gru"): (lambda: Recurrent(nn.GRU).eval(), torch.randn(16, 7, 8)),
+    ("dynamic", "lstm"): (lambda: Recurrent(nn.LSTM).eval(), torch.randn(16, 7, 8)),
+}
+
+
 @pytest.mark.parametrize("engine", ["fbgemm", "x86"])
-@pytest.mark.parametrize("method", ["static", "dynamic"])
-def test_8_bits_are_more_exact_than_7_on_a_cpu_with_vnni(method: str, engine: str) -> None:
+@pytest.mark.parametrize(("method", "family"), MODELS)
+def test_8_bits_are_more_exact_than_7_on_a_cpu_with_vnni(method: str, family: str, engine: str) -> None:
     if missing_cpu_flags((VNNI,)):
         pytest.skip("this CPU's sums overflow")
-    family = "residual" if method == "static" else "mlp"
-    model, inputs = make(family), inputs_of(family)
+    torch.manual_seed(0)
+    build, inputs = MODELS[method, family]
+    model = build()
     seven, eight = (
         sqnr_of(model, quantized(model, recipe, inputs), recipe, inputs)
         for recipe in (recipe_of(method, engine, deploy_cpu=cpu) for cpu in ("any", "vnni"))
