@@ -83,7 +83,10 @@ def fusions(report: Report) -> Iterator[RenderableType]:
 
 
 def course(report: Report, *, all_tensors: bool = False) -> Iterator[RenderableType]:
-    """How the model was come by: repairs, epochs, trials, errors of a simulation; whichever there are."""
+    """How the model was come by: trials, repairs, epochs, errors of a simulation; whichever there are."""
+    if report.search is not None:
+        yield _title("trials", _outcome(report.search))
+        yield _trials(report.search, report)
     if report.repairs:
         table = Rows(label("repair"), figure("layers"), words("what it did"))
         for repair in report.repairs:
@@ -93,9 +96,6 @@ def course(report: Report, *, all_tensors: bool = False) -> Iterator[RenderableT
     if report.training:
         yield _title("training")
         yield _epochs(report)
-    if report.search is not None:
-        yield _title("trials", _outcome(report.search))
-        yield _trials(report.search, report)
     if report.simulated:
         yield from _tensors(report.simulated, most=None if all_tensors else MOST_TENSORS)
 

@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -28,15 +28,22 @@ BROWSER = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no 
 
 
 @contextmanager
-def opened(url: str) -> Iterator[Page]:
-    """The page, just opened. At the end, nothing may have gone against its own content policy or failed in a script."""
-    complaints: list[str] = []
+def chromium() -> Iterator[Browser]:
+    """The browser. As long as it is there, asyncio cannot be used beside it."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if "Policy" in message.text else None)
-        page.goto(url)
-        yield page
+        yield browser
         browser.close()
+
+
+@contextmanager
+def opened(browser: Browser, url: str) -> Iterator[Page]:
+    """The page, just opened. At the end, nothing may have gone against its own content policy or failed in a script."""
+    complaints: list[str] = []
+    page = browser.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if "Policy" in message.text else None)
+    page.goto(url)
+    yield page
+    page.close()
     assert complaints == []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
     from store.database import Database
 
@@ -111,12 +111,21 @@ def worker(database: Database) -> Worker:
     return Worker(database)
 
 
-@pytest.fixture
-def page(url: str) -> Iterator[Page]:
-    """The page, just opened."""
-    from browsing import opened  # noqa: PLC0415 - other tests do without a browser
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium."""
+    from browsing import chromium  # noqa: PLC0415 - other tests do without a browser
 
-    with opened(url) as page:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """The page, just opened, by somebody who has never been there."""
+    from browsing import opened  # noqa: PLC0415 - as above
+
+    with opened(browser, url) as page:
         yield page
 
 

@@ -1,4 +1,4 @@
-// How the model was come by: repairs, training, trials of a search, errors of a simulation; whichever there are.
+// How the model was come by: trials of a search, repairs, training, errors of a simulation; whichever there are.
 
 import { chart } from "./chart.js";
 import { h, section } from "./dom.js";
@@ -6,7 +6,7 @@ import { count, decibels, milliseconds, percent, times } from "./format.js";
 import { scores } from "./scores.js";
 import { table } from "./table.js";
 
-export const course = (report) => [search(report), training(report), repairs(report), tensors(report)];
+export const course = (report) => [search(report), repairs(report), training(report), tensors(report)];
 
 const digits = (value) => value.toPrecision(4);
 const code = (name) => h("code", {}, name);

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from rendering import lines
 
-from octet.cli import render
+from octet.cli import bars, render
+from octet.progress import Progress
 
 if TYPE_CHECKING:
     from octet.report import Report
@@ -68,3 +69,13 @@ def test_three_digits_of_a_latency_are_shown(report: Report, milliseconds: float
     latency = report.latency[0].model_copy(update={"fp32": timing})
     row = lines(render.reports([("static", report.model_copy(update={"latency": (latency,)}))]))[2]
     assert f" {shown} → 0.500" in row
+
+
+def test_how_long_it_will_take_is_in_sight_on_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    with bars.steps("quantize") as on_progress:
+        on_progress(Progress(stage="train", fraction=0.4, message="epoch 3 of 10, loss 0.1234, about 3 min left"))
+    assert "quantize: train epoch 3 of 10, loss 0.1234, about 3 min left" in capsys.readouterr().err
