@@ -1,6 +1,6 @@
 """Dynamic layers that use all eight bits, for CPUs on which FBGEMM's sums do not overflow.
 
-torch keeps the input of every dynamic layer to seven bits, whatever the CPU; for single recurrent cells, it has no switch.
+torch keeps the input of each to seven, whatever the CPU. Single recurrent cells have no switch for it.
 """
 
 from __future__ import annotations
