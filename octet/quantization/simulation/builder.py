@@ -53,6 +53,7 @@ class Builder:
         self.graph = graph
         self._layers: defaultdict[str, RoundedLayer] = defaultdict(RoundedLayer)
         self._points: dict[Point, str] = {}
+        self._weighed: dict[Point, Noise] = {}
         self._rounded: dict[tuple[int, Format], nn.Parameter] = {}
         self._costs: dict[tuple[str, Kind], _Cost] = {}
         self._bytes = float(sum(parameter.numel() * FLOAT_BYTES for parameter in graph.parameters()))
@@ -74,7 +75,9 @@ class Builder:
                 rounded = self._rounded_weight(name, given, treatment, treatment.weights)
                 self._keep(name, RoundedParameter(layer, key, given if unclipped is None else unclipped, rounded))
         if treatment.activation is not None and treatment.kind.input_axis is not None:
-            self._insert_point(node, name, treatment.activation, treatment.kind.input_axis)
+            self._round_input(node, name, treatment.activation, treatment.kind.input_axis)
+            if treatment.output is not None:
+                self._round_output(node, name, treatment.output, treatment.kind.input_axis)
 
     def fit(self, samples: Samples, batch_size: int, on_stage: OnStage) -> None:
         """Finds the ranges of activations on `samples`, then the error of each."""
@@ -86,8 +89,8 @@ class Builder:
         for point, name in self._points.items():
             point.enabled = False
             if isinstance(point.rounding, Fitter):
-                point.rounding = self._rounding(point.rounding, f"The input of {name!r}")
-        handles = [point.register_forward_hook(self._weigh) for point in self._points]
+                point.rounding = self._rounding(point.rounding, f"What {name!r} reads or gives")
+        handles = [point.register_forward_hook(self._weigh) for point in self._weighed]
         calibrate(self.graph, samples, batch_size, _told(on_stage, 0.5, "rounding activations"))
         for handle in handles:
             handle.remove()
@@ -147,16 +150,23 @@ class Builder:
             self._costs[name, "weight"].noise.add(weight.exact, weight.rounded)
         kept.append(weight)
 
-    def _insert_point(self, node: Node, name: str, activation: Format | Dynamic, axis: int) -> None:
-        """Puts a point before the layer; until it is fitted, it looks at what passes."""
+    def _round_input(self, node: Node, name: str, activation: Format | Dynamic, axis: int) -> None:
         point = Point(activation if isinstance(activation, Dynamic) else activation.fitter(axis))
-        key = f"{node.name}_input_rounding"
-        self.graph.add_submodule(key, point)
         with self.graph.graph.inserting_before(node):
-            node.update_arg(0, self.graph.graph.call_module(key, (node.args[0],)))
+            node.update_arg(0, self._call(point, f"{node.name}_input_rounding", node.args[0], name))
+        self._weighed[point] = self._costs.setdefault((name, "activation"), _Cost(activation.bits)).noise
+
+    def _round_output(self, node: Node, name: str, form: Format, axis: int) -> None:
+        with self.graph.graph.inserting_after(node):
+            rounded = self._call(Point(form.fitter(axis)), f"{node.name}_output_rounding", node, name)
+        node.replace_all_uses_with(rounded, delete_user_cb=lambda user: user is not rounded)
+
+    def _call(self, point: Point, key: str, value: Any, name: str) -> Node:
+        """A call of `point`, which is part of the layer `name`; until it is fitted, it looks at what passes."""
+        self.graph.add_submodule(key, point)
         self._points[point] = name
-        self._costs.setdefault((name, "activation"), _Cost(activation.bits))
         self._layers[name].points.append(point)
+        return self.graph.graph.call_module(key, (value,))
 
     def _rounding(self, fitter: Fitter, what: str) -> nn.Module:
         """The rounding that was fitted; what has no range passes as it is."""
@@ -167,7 +177,7 @@ class Builder:
 
     def _weigh(self, point: Any, given: tuple[Tensor, ...], _: Tensor) -> None:
         """Adds what rounding makes of what the float model gives to a layer."""
-        self._costs[self._points[point], "activation"].noise.add(given[0], point.rounding(given[0]))
+        self._weighed[point].add(given[0], point.rounding(given[0]))
 
 
 def _told(on_stage: OnStage, start: float, what: str) -> Callable[[int, int], None]:

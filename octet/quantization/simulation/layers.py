@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from octet.quantization.simulation.formats import KERNEL_BITS, activation_format, weight_format
+from octet.kernels import WEIGHTED
+from octet.quantization.simulation.formats import KERNEL_BITS, activation_format, reduced, weight_format
 from octet.quantization.simulation.roundings import Dynamic
 from octet.rules import rule_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from octet.engines import EngineName
     from octet.quantization.plan import LayerPlan, Plan
     from octet.quantization.rewrite import Rewritten
     from octet.quantization.simulation.formats import Fitter, Format
@@ -41,9 +41,6 @@ KINDS: dict[str, Kind] = {
 }
 """Types that can be rounded, by name. The states of recurrent layers stay as they are."""
 
-DYNAMIC_BITS: dict[EngineName, int] = {"x86": 7, "fbgemm": 7, "onednn": 7, "qnnpack": 8}
-"""Of what dynamic kernels take: torch asks for seven, and QNNPACK does not listen (2.13, `qlinear_dynamic.cpp`)."""
-
 
 @dataclass(frozen=True)
 class Treatment:
@@ -53,11 +50,13 @@ class Treatment:
         kind: Where its channels are.
         weights: The format of its weights; None: they stay as they are.
         activation: The format of its input, or a range for every call; None: it stays as it is.
+        output: The format of its output, where a kernel gives it so; None: it stays as it is.
     """
 
     kind: Kind
     weights: Format | None
     activation: Format | Dynamic | None
+    output: Format | None = None
 
     def fitted(self, weight: Tensor) -> Fitter:
         """What has looked at a weight of the layer, which has a format, and gives its rounding."""
@@ -75,23 +74,18 @@ class Treatment:
 
 def treatments(rewritten: Rewritten, plan: Plan, recipe: Recipe) -> dict[str, Treatment]:
     """What `recipe` rounds of each layer, by path in the order of calls; `plan` is the one for kernels."""
-    treat = _simulated if recipe.method == "simulate" else _like_kernels
-    found = {
-        path: treat(
-            kind,
-            layer,
-            rule_of(rewritten.sources.get(path, path), layer.module_type.__name__, recipe),
-            recipe,
-        )
-        for path, layer in plan.layers.items()
-        if (kind := KINDS.get(layer.module_type.__name__))
-    }
+    found: dict[str, Treatment | None] = {}
+    for path, layer in plan.layers.items():
+        name, kind = rewritten.sources.get(path, path), layer.module_type.__name__
+        if kind in KINDS and recipe.method == "simulate":
+            found[path] = _simulated(KINDS[kind], rule_of(name, kind, recipe), recipe)
+        elif kind in KINDS:
+            found[path] = _like_kernels(KINDS[kind], layer, recipe)
     return {path: treatment for path, treatment in found.items() if treatment is not None}
 
 
-def _simulated(kind: Kind, layer: LayerPlan, rule: LayerRule | None, recipe: Recipe) -> Treatment | None:
+def _simulated(kind: Kind, rule: LayerRule | None, recipe: Recipe) -> Treatment | None:
     """Every layer that has weights, whether or not it has a kernel."""
-    del layer
     if rule is not None and rule.method == "float":
         return None
     weight_bits, bits = (rule and rule.bits) or recipe.weights.bits, recipe.activations.bits
@@ -102,9 +96,8 @@ def _simulated(kind: Kind, layer: LayerPlan, rule: LayerRule | None, recipe: Rec
     )
 
 
-def _like_kernels(kind: Kind, layer: LayerPlan, rule: LayerRule | None, recipe: Recipe) -> Treatment | None:
+def _like_kernels(kind: Kind, layer: LayerPlan, recipe: Recipe) -> Treatment | None:
     """Every layer that has a kernel, as the kernel takes it."""
-    del rule
     if layer.method == "float":
         return None
     weights = weight_format(recipe, layer.bits)
@@ -112,7 +105,14 @@ def _like_kernels(kind: Kind, layer: LayerPlan, rule: LayerRule | None, recipe: 
         weights = weights.but(granularity="per_tensor")
     if kind.input_axis is None:  # those of look-ups take an offset for each row
         return Treatment(kind, weights.but(granularity="per_channel", scheme="affine", observer="minmax"), None)
-    dynamic = layer.method == "dynamic"
-    return Treatment(
-        kind, weights, Dynamic(DYNAMIC_BITS[recipe.engine]) if dynamic else activation_format(recipe, KERNEL_BITS)
-    )
+    if layer.method == "dynamic":
+        return Treatment(kind, weights, Dynamic(_dynamic_bits(layer, recipe)))
+    activation = activation_format(recipe, KERNEL_BITS)
+    return Treatment(kind, weights, activation, activation if layer.module_type.__name__ in WEIGHTED else None)
+
+
+def _dynamic_bits(layer: LayerPlan, recipe: Recipe) -> int:
+    """Of what a dynamic kernel takes. torch keeps single cells to seven, to which QNNPACK does not listen."""
+    if recipe.engine == "qnnpack":
+        return KERNEL_BITS
+    return KERNEL_BITS - 1 if layer.module_type.__name__.endswith("Cell") else reduced(KERNEL_BITS, recipe)

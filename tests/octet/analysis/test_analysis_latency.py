@@ -65,11 +65,11 @@ def test_calls_of_one_layer_add_up() -> None:
 
 def test_conversions_count_for_the_layer_that_they_are_for() -> None:
     model = nn.Sequential(nn.Linear(6, 6)).eval()
-    int8 = quantized(model, recipe_of("static"), INPUTS).int8
+    int8 = quantized(model, recipe_of("static", "onednn"), INPUTS).int8
     assert [node.op for node in int8.graph.nodes if node.target in {"dequantize", torch.quantize_per_tensor}] == [
         "call_function", "call_method",
     ]  # fmt: skip
-    with use_engine("x86"):
+    with use_engine("onednn"):
         (shares,) = latency_shares((int8,), {"0": "0"}, (INPUTS,), 0.0)
     assert shares == {"0": 1.0}
 

@@ -114,7 +114,7 @@ def test_eight_bits_give_what_the_engine_gives(residual: nn.Module, engine: str)
     with use_engine(engine):
         given = real.scripted(IMAGES)
     assert sqnr(given, result.module(IMAGES)) > 30
-    assert sqnr(wanted, result.module(IMAGES)) == pytest.approx(sqnr(wanted, given), abs=10)
+    assert sqnr(wanted, result.module(IMAGES)) == pytest.approx(sqnr(wanted, given), abs=5)
 
 
 @pytest.mark.parametrize("engine", ["x86", "onednn", "qnnpack"])
