@@ -95,14 +95,15 @@ def reports(rows: Iterable[tuple[str, Report]], *, first: str = "method") -> Ren
 
 def result(report: Report, *, layers: bool = False) -> RenderableType:
     """What a job did, how it came to it, and, if asked for, what became of each layer."""
-    parts = [reports([(report.recipe.method, report)]), *breakdown.course(report, all_tensors=layers)]
-    return Group(*parts, *([breakdown.layers(report), *breakdown.fusions(report)] if layers else []))
+    details = (breakdown.layers(report), *breakdown.fusions(report)) if layers else ()
+    return Group(_figures(report), *breakdown.course(report, all_tensors=layers), *details)
 
 
 def analysis(report: Report) -> RenderableType:
     """What quantizing cost, layer by layer, and what leaving layers in float would win."""
     return Group(
-        result(report),
+        _figures(report),
+        *breakdown.course(report, all_tensors=True),
         breakdown.layers(report, ranked=True),
         *breakdown.sensitivity(report),
         *breakdown.fusions(report),
@@ -166,6 +167,10 @@ def job(shown: Job) -> RenderableType:
 def gate(result: GateResult) -> str:
     """A gate and what was measured, as one sentence."""
     return f"{result.gate} is {result.limit:g}, measured {_number(result.measured)}"
+
+
+def _figures(report: Report) -> RenderableType:
+    return reports([(report.recipe.method, report)])
 
 
 def _notes(named: Sequence[tuple[str, Report]]) -> list[Text]:

@@ -110,7 +110,8 @@ def test_a_simulation_shows_its_worst_tensors_and_no_latency() -> None:
     assert row_of(shown, "method") == "method engine accuracy size dB verdict"
     assert row_of(shown, "layers.7") == "layers.7 activation 8 3.20%"
     assert shown[-1] == "and 4 more: --layers shows all"
-    assert any(line.split()[:1] == ["layers.0"] for line in lines(render.result(SIMULATED, layers=True)))
+    for whole in (render.result(SIMULATED, layers=True), render.analysis(SIMULATED)):
+        assert row_of(lines(whole), "layers.0", "weight") == "layers.0 weight 4 0.20%"
 
 
 def test_a_training_shows_its_epochs_and_which_was_kept_and_repairs_what_they_did() -> None:
