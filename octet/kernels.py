@@ -152,6 +152,7 @@ STATIC: dict[str, tuple[Restriction, ...]] = {
     "BatchNorm3d": (_affine,),
     **{f"InstanceNorm{dims}d": () for dims in (1, 2, 3)},
     "LayerNorm": (),
+    "LSTM": (_batched(3), _no_projection),
     "PReLU": (_none("torch's int8 PReLU also scales what is positive"),),
     **dict.fromkeys(("ReLU", "ReLU6", "Hardtanh", "LeakyReLU", "ELU", "Hardswish"), ()),
     **dict.fromkeys(("Sigmoid", "Hardsigmoid", "Tanh", "Dropout", "Identity", "PixelShuffle", "PixelUnshuffle"), ()),
@@ -197,9 +198,13 @@ def weight_bits(form: LayerForm, engine: EngineName, *, reduced: bool) -> int:
     return KERNEL_BITS - 1 if depthwise and by_fbgemm and not reduced else KERNEL_BITS
 
 
+TAKE_FLOATS = frozenset(DYNAMIC) - WEIGHTED
+"""Types whose kernels take and give floats, the static ones of LSTMs too."""
+
+
 def usual_method(type_name: str, method: Int8Method) -> Int8Method:
-    """How a layer is done unless a rule says otherwise: recurrent layers and look-ups have dynamic kernels only."""
-    return "dynamic" if type_name in DYNAMIC and type_name not in STATIC else method
+    """How a layer is done unless a rule says otherwise: what takes floats anyway is dynamic, which is faster."""
+    return "dynamic" if type_name in TAKE_FLOATS else method
 
 
 def kernel_of(method: LayerMethod) -> Kernel:

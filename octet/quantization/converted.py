@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.fx import GraphModule
 
-_STATIC = ("torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized.modules")
+_STATIC = ("octet.quantization.lstms", "torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized.modules")
 _LOOK_UPS = ("torch.ao.nn.quantized.modules.embedding_ops", "octet.quantization.look_ups")
 _DYNAMIC = ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic", *_LOOK_UPS)
 

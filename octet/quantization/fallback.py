@@ -12,6 +12,7 @@ import torch
 
 from octet import torchscript
 from octet.quantization.graph_mode import convert, prepare, reference
+from octet.quantization.lstms import observe_lstms
 from octet.quantization.rehearsal import Rehearsal, first_line, reference_values
 from octet.state import kept
 
@@ -90,11 +91,13 @@ def observe(
         ConversionError: If FX cannot place them.
     """
     try:
-        return prepare(module, plan, qconfigs.mapping(plan), inputs, recipe)
+        observed = prepare(module, plan, qconfigs.mapping(plan), inputs, recipe)
+        observe_lstms(observed, plan, qconfigs.static)
     except Warning:
         raise
     except Exception as error:
         raise ConversionError(first_line(error)) from error
+    return observed
 
 
 class _Stage:

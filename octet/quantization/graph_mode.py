@@ -23,6 +23,7 @@ from octet.quantization.float_outputs import ENGINES as FLOAT_ENGINES
 from octet.quantization.float_outputs import give_floats
 from octet.quantization.full_range import use_all_bits
 from octet.quantization.look_ups import make_savable
+from octet.quantization.lstms import ObservedLSTM, StaticLSTM, swap_lstms
 from octet.quantization.plan import call_unit
 from octet.quantization.training.norms import keep_from_zero
 from octet.state import kept
@@ -178,7 +179,9 @@ def is_observer(node: Node, module: GraphModule) -> bool:
 
 def convert(observed: GraphModule, recipe: Recipe) -> GraphModule:
     """The int8 model: `observed` with its observers replaced by kernels. `observed` itself is left as it is."""
-    int8 = convert_fx(copy.deepcopy(observed).eval(), backend_config=backend_config(recipe))
+    own = copy.deepcopy(observed).eval()
+    swap_lstms(own, StaticLSTM)
+    int8 = convert_fx(own, backend_config=backend_config(recipe))
     _protect_addends(int8)
     make_savable(int8)
     if not reduces_range(recipe):
@@ -190,7 +193,9 @@ def convert(observed: GraphModule, recipe: Recipe) -> GraphModule:
 
 def reference(observed: GraphModule, recipe: Recipe) -> GraphModule:
     """What the int8 model of `observed` computes, in floats, with layers in the place of kernels."""
-    return convert_to_reference_fx(copy.deepcopy(observed).eval(), backend_config=backend_config(recipe)).eval()
+    own = copy.deepcopy(observed).eval()
+    swap_lstms(own, ObservedLSTM.to_float)
+    return convert_to_reference_fx(own, backend_config=backend_config(recipe)).eval()
 
 
 def _protect_addends(int8: GraphModule) -> None:

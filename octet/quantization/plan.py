@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from octet.kernels import KERNEL_BITS, LOOK_UPS, LayerForm, kernel_of, usual_method, weight_bits, why_float
+from octet.kernels import KERNEL_BITS, LOOK_UPS, TAKE_FLOATS, LayerForm, kernel_of, usual_method, weight_bits, why_float
 from octet.quantization.engine import reduces_range
 from octet.quantization.exempt import READS_LOGITS
 from octet.quantization.worth import BETWEEN, WEIGHTLESS, not_between
@@ -150,7 +150,11 @@ def _only_worth_it(plan: Plan, rewritten: Rewritten, recipe: Recipe) -> Plan:
         kind = plan.layers[path].module_type.__name__
         rule = rule_of(rewritten.sources.get(path, path), kind, recipe)
         asked = rule is not None and rule.method is not None
-        return plan.layers[path].method in {"static", "qat"} and (asked or kind not in WEIGHTLESS)
+        return (
+            plan.layers[path].method in {"static", "qat"}
+            and (asked or kind not in WEIGHTLESS)
+            and kind not in TAKE_FLOATS
+        )
 
     left = not_between(rewritten.module, stays)
     layers = {str(node.target): BETWEEN for node in left if node.op == "call_module"}
@@ -195,6 +199,8 @@ def _plan_layer(name: str, layer: nn.Module, recipe: Recipe, rank: int | None) -
     method = (rule and rule.method) or usual_method(kind, recipe.int8_method)
     if method == "float":
         return LayerPlan(type(layer), "float", RULED_OUT)
+    if method == "qat" and kind in TAKE_FLOATS:
+        return LayerPlan(type(layer), "float", f"torch has no {kind} that is trained for int8: dynamic it has kernels")
     bits = (rule and kind in LOOK_UPS and rule.bits) or KERNEL_BITS
     asked = bool(rule and rule.method)
     form = LayerForm(kind, vars(layer), rank, bits)

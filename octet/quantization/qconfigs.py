@@ -6,7 +6,7 @@ A qconfig is a pair of factories: what observes (static) or fakes (qat) an activ
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.ao.quantization import (
@@ -21,7 +21,7 @@ from torch.ao.quantization import (
 )
 from torch.ao.quantization.observer import default_dynamic_quant_observer
 
-from octet.kernels import KERNEL_BITS, LOOK_UPS
+from octet.kernels import KERNEL_BITS, LOOK_UPS, TAKE_FLOATS
 from octet.quantization.engine import reduces_range
 from octet.quantization.exempt import SOFTMAX
 from octet.quantization.observers import OBSERVERS
@@ -160,7 +160,14 @@ class QConfigs:
             return replace(self._weight, quant_min=-(2 ** (layer.bits - 1)), quant_max=2 ** (layer.bits - 1) - 1)
         return self._weight.per_tensor() if "transpose" in _name(layer.module_type) else self._weight
 
+    @property
+    def static(self) -> QConfig:
+        """Of a static layer that asks for nothing special."""
+        return cast("QConfig", self._methods["static"])
+
     def _of(self, layer: LayerPlan) -> QConfig | None:
+        if layer.method == "static" and layer.module_type.__name__ in TAKE_FLOATS:
+            return None  # not FX's
         if layer.method in {"static", "qat"}:
             if layer.bits < KERNEL_BITS:
                 return _qconfig(self._activation, self.weight_of(layer).factory())
