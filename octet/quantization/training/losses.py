@@ -25,9 +25,15 @@ _LEAST_SIGNAL = 1e-12
 
 
 def outputs_of(module: GraphModule, batch: Batch) -> Outputs:
-    """What `module` gives for the samples of `batch` that are real."""
+    """What `module` gives for the samples of `batch` that are real, without single numbers, which are of no sample."""
     outputs = module(*batch.inputs)
-    return tuple(output[: batch.count] for output in (outputs if isinstance(outputs, tuple) else (outputs,)))
+    tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+    return tuple(_real(tensor, batch) for tensor in tensors if isinstance(tensor, torch.Tensor) and tensor.ndim)
+
+
+def _real(output: Tensor, batch: Batch) -> Tensor:
+    """Without what was only filled up, where the first dimension is the batch."""
+    return output[: batch.count] if len(output) == len(batch.inputs[0]) else output
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,8 @@ class Loss:
         Raises:
             UntrainableError: If there is no loss of such outputs.
         """
-        if not outputs[0].is_floating_point():
-            raise UntrainableError(f"its first output is of {outputs[0].dtype}".replace("torch.", ""))
+        if not outputs or not outputs[0].is_floating_point():
+            raise UntrainableError("its first output is not of floats")
         losses = [share * LOSSES[name](outputs, batch, self.teacher) for name, share in self.shares.items()]
         return torch.stack(losses).sum()
 

@@ -113,3 +113,11 @@ def test_a_checkpoint_is_one_whole_file_of_tensors_and_json(tmp_path: Path) -> N
     with safe_open(tmp_path / "c", "pt") as file:
         assert set(file.metadata()) == {"fingerprint", "epochs"}
         assert {key.split("/")[0] for key in file.keys()} == {"model", "best", "optimizer"}  # noqa: SIM118
+
+
+def test_where_no_checkpoint_can_be_written_the_training_goes_on_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = train(tmp_path / "file" / "c")
+    (warning,) = result.plan.warnings
+    assert "could not be made safe against an interruption" in warning
+    assert result.epochs == train(None).epochs

@@ -90,8 +90,24 @@ class Rounded(nn.Module):
         return torch.floor_divide(self.fc(x), 0.01)
 
 
+class Chosen(nn.Module):
+    """Gives the number of a class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x).argmax(1)
+
+
 @pytest.mark.parametrize(
-    ("model", "reason"), [(Rounded(), "floor_divide"), (nn.Sequential(nn.Hardtanh()), "it has no weights")]
+    ("model", "reason"),
+    [
+        (Rounded(), "floor_divide"),
+        (nn.Sequential(nn.Hardtanh()), "it has no weights"),
+        (Chosen(), "its first output is not of floats"),
+    ],
 )
 def test_a_model_that_cannot_be_trained_is_calibrated_and_says_so(model: nn.Module, reason: str) -> None:
     result = quantized(model.eval(), recipe_of("qat"), torch.randn(16, 8))

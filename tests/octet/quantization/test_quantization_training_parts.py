@@ -154,15 +154,15 @@ def test_a_mixture_is_the_weighted_sum_of_its_losses() -> None:
 
 
 class Masked(nn.Module):
-    """Two outputs, one of which has scores that are masked out."""
+    """Two outputs, of which one has scores that are masked out, and a number."""
 
     def __init__(self) -> None:
         super().__init__()
         self.one, self.two = nn.Linear(8, 8), nn.Linear(8, 8)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         first: Tensor = self.one(x)
-        return torch.masked_fill(first, x > 0.5, float("-inf")), self.two(x)
+        return torch.masked_fill(first, x > 0.5, float("-inf")), self.two(x), first.mean()
 
 
 def test_distillation_is_of_every_output_and_leaves_out_what_fp32_makes_infinite() -> None:
