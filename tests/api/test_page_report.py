@@ -100,6 +100,7 @@ def test_trials_are_drawn_where_they_belong_with_their_front_and_the_kept_one(sh
         (pytest.approx(100 * (trial.speedup - 1) / 3), pytest.approx(100 * (0.975 - trial.accuracy) / 0.1))
         for trial in SEARCHED.search.trials
     ]
+    expect(drawing.locator(".name").nth(3)).to_have_attribute("text-anchor", "end")  # the third is close to its right
     expect(drawing.locator("circle.chosen")).to_have_count(1)
     expect(drawing.locator("circle.outside")).to_have_count(3)
     expect(drawing.locator("line.stroke")).to_have_count(2 * 3)  # down and on from each of four to the next

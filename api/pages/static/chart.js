@@ -17,6 +17,8 @@ export function chart({ label, x, y, points, lines = [], rule = null, legend = n
   const across = scale(points.map((point) => point.x), x.whole);
   const up = scale([...points.map((point) => point.y), ...(rule ? [rule.y] : [])], y.whole);
   const near = (one, other) => Math.hypot(across.place(one.x) - across.place(other.x), up.place(one.y) - up.place(other.y)) < CROWDED;
+  const crowd = (point, position) =>
+    points.filter((other, rank) => near(other, point) && (other.x - point.x || position - rank) > 0).length;
   const at = (point) => [`${across.place(point.x)}%`, `${100 - up.place(point.y)}%`];
   const drawing = s(
     "svg",
@@ -25,7 +27,7 @@ export function chart({ label, x, y, points, lines = [], rule = null, legend = n
     across.ticks.map(({ place, words }) => s("text", { class: "tick", x: `${place}%`, y: "100%", dy: 20, "text-anchor": "middle" }, words)),
     rule ? ruler(`${100 - up.place(rule.y)}%`, rule.label) : null,
     lines.flatMap((places) => places.slice(1).map((end, position) => stroke(at(places[position]), at(end)))),
-    points.map((point, position) => mark(at(point), point, points.slice(0, position).filter((other) => near(other, point)).length)),
+    points.map((point, position) => mark(at(point), point, crowd(point, position))),
   );
   return h(
     "figure",
@@ -49,7 +51,7 @@ const ruler = (y, words) => [
 
 const stroke = ([x1, y1], [x2, y2]) => s("line", { class: "stroke", x1, y1, x2, y2 });
 
-// `crowd` of the points before this one are so near that its name must stand on another side.
+// `crowd` points to the right of this one are so near that its name must stand on another side.
 const mark = ([x, y], { label, kind }, crowd) => [
   s("circle", { class: `point ${kind ?? ""}`, cx: x, cy: y, r: 5 }),
   label ? s("text", { class: "name", x, y, ...SIDES[crowd % SIDES.length] }, label) : null,

@@ -2,7 +2,7 @@
 
 import { chart } from "./chart.js";
 import { h, section } from "./dom.js";
-import { count, decibels, milliseconds, percent, times } from "./format.js";
+import { count, decibels, milliseconds, percent } from "./format.js";
 import { scores } from "./scores.js";
 import { table } from "./table.js";
 
@@ -45,7 +45,7 @@ function search(report) {
     { name: "Drop", of: (trial) => trial.accuracy_drop, show, number: true },
     { name: "SQNR", of: (trial) => trial.sqnr_db ?? Infinity, show: decibels, number: true },
     { name: "Latency", of: (trial) => trial.latency_ms, show: milliseconds, number: true },
-    { name: "As fast", of: (trial) => trial.speedup, show: times, number: true },
+    { name: "As fast", of: (trial) => trial.speedup, show: (ratio) => `${ratio.toFixed(2)}×`, number: true },
     { name: "Budget", of: (trial) => (trial.within_budget ? "inside" : "missed") },
     { name: "Front", of: (trial) => (trial.pareto ? "Pareto" : "") },
   ];
