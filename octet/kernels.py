@@ -128,6 +128,15 @@ def _no_padding_index(form: LayerForm, _: EngineName) -> str | None:
     return "the int8 kernel leaves no padding index out of a bag" if padded else None
 
 
+def _one_direction(form: LayerForm, _: EngineName) -> str | None:
+    several = form.options.get("num_layers", 1) > 1 or form.options.get("bidirectional", False)
+    return (
+        "a static LSTM of several layers or directions joins states of different scales as if of one"
+        if several
+        else None
+    )
+
+
 def _each(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
@@ -152,7 +161,7 @@ STATIC: dict[str, tuple[Restriction, ...]] = {
     "BatchNorm3d": (_affine,),
     **{f"InstanceNorm{dims}d": () for dims in (1, 2, 3)},
     "LayerNorm": (),
-    "LSTM": (_batched(3), _no_projection),
+    "LSTM": (_batched(3), _no_projection, _one_direction),
     "PReLU": (_none("torch's int8 PReLU also scales what is positive"),),
     **dict.fromkeys(("ReLU", "ReLU6", "Hardtanh", "LeakyReLU", "ELU", "Hardswish"), ()),
     **dict.fromkeys(("Sigmoid", "Hardsigmoid", "Tanh", "Dropout", "Identity", "PixelShuffle", "PixelUnshuffle"), ()),

@@ -7,7 +7,7 @@ than a dynamic LSTM; their activations have fixed ranges, as an accelerator or a
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class ObservedLSTM(nn.Module):
 
 
 class StaticLSTM(nn.Module):
-    """An LSTM of int8 kernels that takes and gives floats."""
+    """An LSTM of int8 kernels that takes and gives floats, of one layer and one direction."""
 
     def __init__(self, observed: ObservedLSTM) -> None:
         super().__init__()
@@ -71,14 +71,9 @@ class StaticLSTM(nn.Module):
 
     def get_weight(self) -> dict[str, Tensor]:
         """The weights in int8, by their names in `nn.LSTM`."""
-        found = {}
-        for number, layer in enumerate(self.layer.layers):
-            for way, half in (("", "layer_fw"), ("_reverse", "layer_bw")):
-                if hasattr(layer, half):
-                    cell: Any = getattr(layer, half).cell
-                    found[f"weight_ih_l{number}{way}"] = cell.igates.weight()
-                    found[f"weight_hh_l{number}{way}"] = cell.hgates.weight()
-        return found
+        (layer,) = cast("Any", self.layer.layers)
+        cell = layer.layer_fw.cell
+        return {"weight_ih_l0": cell.igates.weight(), "weight_hh_l0": cell.hgates.weight()}
 
 
 def _figures(observer: Any) -> tuple[float, int]:

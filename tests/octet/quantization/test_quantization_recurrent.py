@@ -101,15 +101,22 @@ STATIC = [{"type": "LSTM", "method": "static"}]
 
 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)
-@pytest.mark.parametrize("form", [*FORMS, "no bias"])
+@pytest.mark.parametrize("form", ["plain", "batch first", "no bias"])
 def test_a_rule_makes_an_lstm_static(form: str, engine: str) -> None:
     model, recipe = sequences("LSTM", form), recipe_of("static", engine, layers=STATIC)
     result = quantized(model, recipe, X)
     assert methods_of(result)["layer"] == "static"
     assert sqnr_of(model, result, recipe, X) > 18
     pairs = weight_pairs(result.observed.get_submodule("layer"), result.int8.get_submodule("layer"))
-    assert len(pairs) == 2 * (2 if form in {"bidirectional", "two layers"} else 1)
+    assert len(pairs) == 2
     assert all((before - after).abs().max() < 0.01 for before, after in pairs)
+
+
+@pytest.mark.parametrize("form", ["bidirectional", "two layers"])
+def test_an_lstm_whose_states_are_joined_is_not_static(form: str) -> None:
+    result = quantized(sequences("LSTM", form), recipe_of("static", layers=STATIC), X)
+    assert methods_of(result)["layer"] == "float"
+    assert "joins states of different scales" in str(result.plan.layers["layer"].reason)
 
 
 def test_a_static_lstm_is_given_its_state_too() -> None:
