@@ -10,8 +10,8 @@ import octet
 BUDGET = 0.5
 """Points of accuracy that `auto` may spend."""
 
-MEASURE = {"seconds": 1.0, "layers": False, "batch_sizes": [32]}
-"""Batches of one leave so small a model little to compute, and the cost of each call is all that would show."""
+MEASURE = {"seconds": 1.0, "layers": False, "batch_sizes": [32], "threads": 1}
+"""Batches of one leave so small a model little to compute: the cost of each call is all that would show."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ USUAL: dict[str, Column] = {
     for column in (
         Column("static", {"method": "static"}, 1.0),
         Column("dynamic", {"method": "dynamic"}, 0.3),
-        Column("qat", {"method": "qat", "training": {"epochs": 3}}, 0.3),
+        Column("qat", {"method": "qat"}, 0.3),
         AUTO,
     )
 }
@@ -57,7 +57,7 @@ UNEVEN: dict[str, Column] = {
         Column("static", {"method": "static"}),
         Column("static per tensor", {"method": "static", "weights": {"granularity": "per_tensor"}}),
         Column("static equalized", {"method": "static", "repairs": {"equalize": True}}),
-        Column("qat", {"method": "qat", "training": {"epochs": 3}}),
+        Column("qat", {"method": "qat"}),
         AUTO,
     )
 }

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from layer_cases import FAMILIES, Branches, Call, image, sequence
+from layer_cases import FAMILIES
+from layer_forms import Branches, Call, image, sequence
 from pt2 import MODEL, entries, nodes
 from quantizing import recipe_of, samples_of
 from torch import nn
