@@ -13,7 +13,7 @@ from octet.quantization.converted import has_int8
 from octet.quantization.fallback import ConversionError, observe, realize, settle
 from octet.quantization.fusions import fusions_of, lone_norms_of
 from octet.quantization.graph_mode import reference
-from octet.quantization.plan import Plan, plan_layers
+from octet.quantization.plan import Plan, Unit, plan_layers
 from octet.quantization.qconfigs import QConfigs
 from octet.quantization.repairs import Repairing, Rounding, add_to_bias, in_source
 from octet.quantization.rewrite import rewrite
@@ -165,12 +165,14 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
     clipped, clipping = job.repairing.clipped(job.module, _roundings(job, plan))
     observed = observe(clipped, plan, job.qconfigs, recipe, job.inputs)
     if job.calibration is not None:
-        calibrate(
+        unreached = calibrate(
             observed,
             job.calibration,
             recipe.calibration.batch_size,
             lambda done, of: job.on_stage("calibrate", done / of, f"sample {done} of {of}"),
         )
+        if unreached & set(plan.int8_units):
+            return _attempt(job, _without_unreached(job, plan, unreached))
     correction = _correct_biases(job, observed, plan)
     epochs, plan = _trained(job, observed, plan)
     job.on_stage("convert", 0.0, "converting to int8")
@@ -180,6 +182,16 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
         plan = plan.noting("Nothing was quantized: the report gives the reason for each layer.")
     repairs = in_source((*job.repairs, *clipping, *correction), job.rewritten.sources)
     return Quantized(int8, scripted, job.rewritten, observed, plan, epochs, repairs)
+
+
+def _without_unreached(job: _Job, plan: Plan, unreached: frozenset[Unit]) -> Plan:
+    """`plan` with in float what calibration data never reaches, and a note that names the layers."""
+    sources = job.rewritten.sources
+    names = dict.fromkeys(repr(sources.get(unit, unit)) for unit in plan.int8_layers if unit in unreached)
+    left = plan.without(dict.fromkeys(unreached, "calibration data never reaches it"))
+    if not names:
+        return left
+    return left.noting(f"Calibration data never reaches {', '.join(names)}: left in float, for want of a range.")
 
 
 def _roundings(job: _Job, plan: Plan) -> dict[str, Rounding]:
