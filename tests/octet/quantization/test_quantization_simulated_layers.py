@@ -241,3 +241,12 @@ def test_the_kernels_of_embeddings_are_simulated(bits: int) -> None:
     with use_engine("x86"):
         of_kernel = (real.scripted(indices) - model(indices)).detach().abs().mean()
     assert error == pytest.approx(of_kernel.item(), rel=0.4), "whose ranges need not reach zero"
+
+
+def test_the_kernels_of_transposed_convolutions_are_simulated_with_one_scale() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ConvTranspose1d(4, 4, 3))
+    exact = model[0].weight.detach().clone()
+    result = simulated(model, recipe_of("static"), torch.randn(8, 4, 9))
+    steps = result.module.get_submodule("0").weight / (exact.abs().max() / 127.5)
+    assert torch.allclose(steps, steps.round(), atol=1e-3)
