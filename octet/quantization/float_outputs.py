@@ -43,6 +43,10 @@ class FloatLinear(Linear):
         own.input_scale, own.input_zero_point = scale, zero_point
         return own
 
+    def rounded(self, x: Tensor) -> Tensor:
+        """`x` as it comes back from the integers that the layer multiplies."""
+        return torch.quantize_per_tensor(x, self.input_scale, self.input_zero_point, torch.quint8).dequantize()
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] -> [..., out_features], both float32."""
         packed = self._packed_params._packed_params  # noqa: SLF001 - torch's own

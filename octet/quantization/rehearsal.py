@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from octet.measure import Noise
 from octet.quantization.converted import executed_method
+from octet.quantization.float_outputs import FloatLinear
 from octet.quantization.graph_mode import unit_of
 
 if TYPE_CHECKING:
@@ -62,9 +63,11 @@ class Rehearsal(Interpreter):
 
     def _exact(self, n: Node) -> list[Tensor]:
         """What the layer that an int8 one stands for gives; found first, as oneDNN's conv + add spoils its input."""
-        if n.op != "call_module" or executed_method(self.fetch_attr(str(n.target))) == "float":
+        layer = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        if layer is None or executed_method(layer) == "float":
             return []
-        args, kwargs = tree_map_only(torch.Tensor, _dequantized, self.fetch_args_kwargs_from_env(n))
+        given = layer.rounded if isinstance(layer, FloatLinear) else _dequantized
+        args, kwargs = tree_map_only(torch.Tensor, given, self.fetch_args_kwargs_from_env(n))
         return _tensors(self._rounded.get_submodule(str(n.target))(*args, **kwargs))
 
     def _compare(self, unit: Unit, exacts: list[Tensor], value: Any) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BOTH, _HIGH, _LOW = (True, True), (False, True), (True, False)
-_MOVES = {True: (_BOTH,), False: (_BOTH, _HIGH, _LOW, _HIGH, _LOW)}
+_MOVES = {True: (_BOTH,), False: (_BOTH, _HIGH, _LOW)}
 """Which ends are moved, one search after the other, where the scheme is symmetric and where it is not."""
 
 _CELLS_AT_ONCE = 2**21

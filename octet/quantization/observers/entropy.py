@@ -25,7 +25,7 @@ class EntropyObserver(ClippingObserver):
 
     def grids(self) -> tuple[Tensor, ...]:
         """The divergence is jagged: shares are tried that are bins apart, down to as many bins as integers."""
-        apart = 1 if self.qscheme in PER_TENSOR else 4
+        apart = max(1, self.side // (1024 if self.qscheme in PER_TENSOR else 64))
         shares = torch.arange(self.side, 0, -apart, device=self.width.device) / self.side
         shares = shares[shares * self.counts.size(1) >= self.integers]
         return (shares,) if len(shares) else ()
