@@ -100,6 +100,20 @@ def observe(
     return observed
 
 
+def mirror(observed: GraphModule, recipe: Recipe) -> GraphModule:
+    """What the int8 model of `observed` computes, in floats.
+
+    Raises:
+        ConversionError: If it cannot be converted.
+    """
+    try:
+        return reference(observed, recipe)
+    except Warning:
+        raise
+    except Exception as error:
+        raise ConversionError(first_line(error)) from error
+
+
 class _Stage:
     """What rehearsals have in common."""
 

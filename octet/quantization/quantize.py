@@ -10,9 +10,8 @@ from octet import torchscript
 from octet.kernels import WEIGHTED
 from octet.quantization.calibrate import calibrate
 from octet.quantization.converted import has_int8
-from octet.quantization.fallback import ConversionError, observe, realize, settle
+from octet.quantization.fallback import ConversionError, mirror, observe, realize, settle
 from octet.quantization.fusions import fusions_of, lone_norms_of
-from octet.quantization.graph_mode import reference
 from octet.quantization.plan import Plan, Unit, plan_layers
 from octet.quantization.qconfigs import QConfigs
 from octet.quantization.repairs import Repairing, Rounding, add_to_bias, in_source
@@ -209,9 +208,7 @@ def _roundings(job: _Job, plan: Plan) -> dict[str, Rounding]:
 
 def _correct_biases(job: _Job, observed: GraphModule, plan: Plan) -> tuple[Repair, ...]:
     """Corrects the biases of `observed` once it is calibrated."""
-    shifts, repairs = job.repairing.corrected(
-        lambda: reference(observed, job.recipe), job.module, _roundings(job, plan)
-    )
+    shifts, repairs = job.repairing.corrected(lambda: mirror(observed, job.recipe), job.module, _roundings(job, plan))
     for path, shift in shifts.items():
         add_to_bias(observed.get_submodule(path), shift)
     return repairs
