@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from store.settings import Settings
 
-EPOCHS = 25
+EPOCHS = 15
+SECONDS = 240.0
+"""Enough for two attempts, each with the start of a process, on a machine that has other work."""
 TRAINED = {
     "method": "qat",
     "calibration": {"source": "synthetic", "samples": 64},
@@ -55,14 +57,14 @@ def test_a_killed_process_is_followed_by_one_that_goes_on_and_gives_the_same(
     job_id = desk.submit(model, TRAINED)
     until_checkpointed(desk, job_id)
     worker.busy_child().kill()
-    job = desk.until_finished(job_id)
+    job = desk.until_finished(job_id, SECONDS)
     assert job.attempt == 2
     assert 1 <= went_on_after(job) < EPOCHS
     assert job.checkpoint_sha256 is None
     with desk.database.begin() as session:  # nothing is left of it but what the job made
         made = {artifact.sha256 for artifact in artifacts.list_for(session, job_id)}
         assert set(session.scalars(select(Blob.sha256))) == made | {report_of(job)["model"]["sha256"]}
-    undisturbed = desk.until_finished(desk.submit(model, TRAINED))
+    undisturbed = desk.until_finished(desk.submit(model, TRAINED), SECONDS)
     assert [epoch["number"] for epoch in report_of(job)["training"]] == list(range(EPOCHS + 1))
     assert report_of(undisturbed)["training"] == report_of(job)["training"]
 
@@ -75,7 +77,7 @@ def test_a_killed_worker_is_followed_by_one_that_goes_on(
     until_checkpointed(desk, job_id)
     worker.send(signal.SIGKILL)
     start_worker()
-    job = desk.until_finished(job_id)
+    job = desk.until_finished(job_id, SECONDS)
     assert job.attempt == 2
     assert 1 <= went_on_after(job) < EPOCHS
     assert len(report_of(job)["training"]) == EPOCHS + 1

@@ -90,15 +90,15 @@ class Desk:
     def until_measuring(self, job_id: UUID, *, attempt: int = 1) -> Job:
         return self._until(job_id, lambda job: job.stage == "measure" and job.attempt == attempt)
 
-    def until_finished(self, job_id: UUID) -> Job:
-        return self._until(job_id, lambda job: job.state in FINISHED)
+    def until_finished(self, job_id: UUID, seconds: float = 60.0) -> Job:
+        return self._until(job_id, lambda job: job.state in FINISHED, seconds)
 
     def workers(self) -> list[tuple[Worker, list[UUID]]]:
         with self.database.begin() as session:
             return workers.list_alive(session, 60)
 
-    def _until(self, job_id: UUID, condition: Callable[[Job], bool]) -> Job:
-        return wait_until(lambda: job if condition(job := self.job(job_id)) else None)
+    def _until(self, job_id: UUID, condition: Callable[[Job], bool], seconds: float = 60.0) -> Job:
+        return wait_until(lambda: job if condition(job := self.job(job_id)) else None, seconds)
 
 
 class WorkerProcess:
