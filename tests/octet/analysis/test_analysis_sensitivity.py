@@ -96,12 +96,12 @@ def test_the_model_is_run_as_often_as_is_said() -> None:
 
 def test_the_curve_of_a_deep_model_has_points_at_equal_ratios() -> None:
     torch.manual_seed(0)
-    model = Mlp(70).eval()
+    model = Mlp(40).eval()
     found = sensitivity(simulated(model, recipe_of("static")), trace(model), samples_of(INPUTS), lambda *_: None)
     counts = [point.float_layers for point in found.curve]
     assert counts == sorted(set(counts))
     assert counts[:4] == [0, 1, 2, 3]
-    assert counts[-1] == 70
+    assert counts[-1] == 40
     assert len(counts) <= MOST_POINTS
     assert max(later / before for before, later in pairwise(counts[3:])) < 1.5
 
