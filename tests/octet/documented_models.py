@@ -37,11 +37,12 @@ class InvertedResidual(nn.Module):
             nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), nn.BatchNorm2d(12), nn.ReLU6()
         )
         self.project = nn.Sequential(nn.Conv2d(12, 3, 1, bias=False), nn.BatchNorm2d(3))
-        self.head = nn.Linear(3, 5)
+        self.first, self.last, self.head = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 8, 1), nn.Linear(8, 5)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
         x = x + self.project(self.filter(self.expand(x)))
-        return self.head(x.mean([2, 3]))
+        return self.head(self.last(x).mean([2, 3]))
 
 
 class Uneven(nn.Module):
@@ -73,6 +74,16 @@ class Tables(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.head(self.words(ids).mean(1) + self.topics(ids))
+
+
+class OneWayLstm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, _ = self.lstm(x)
+        return self.head(y[:, -1])
 
 
 class ConvGruLstm(nn.Module):
@@ -109,6 +120,7 @@ MODELS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
     "mobilenet": (InvertedResidual, (3, 8, 8)),
     "uneven": (Uneven, (3, 8, 8)),
     "conv-gru-lstm": (ConvGruLstm, (4, 10)),
+    "one-way-lstm": (OneWayLstm, (6, 4)),
     "tables": (Tables, (6,)),
     "fusible": (Fusible, (3, 8, 8)),
 }

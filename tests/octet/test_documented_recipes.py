@@ -204,7 +204,7 @@ CASES = {
     "skip-by-name": Case("residual", named_layers_are_in_float),
     "skip-by-type": Case("residual", layers_of_the_type_are_in_float),
     "static-conv-relu": Case("conv-relu", conv_and_relu_are_one_kernel),
-    "static-lstm": Case("lstm", the_lstm_is_static),
+    "static-lstm": Case("one-way-lstm", the_lstm_is_static),
     "static-mobilenet": Case("mobilenet", inverted_residuals_are_static_with_their_sum),
     "static-resnet": Case("residual", shortcuts_are_part_of_convolutions),
 }
