@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 KERNEL_BITS = 8
 EMBEDDING_BITS = (4, 8)
+EMBEDDINGS = ("Embedding", "EmbeddingBag")
 
 MIXED: dict[Method, tuple[LayerMethod, ...]] = {
     "dynamic": ("float", "dynamic", "static"),
@@ -40,6 +41,8 @@ def _rule_conflicts(position: int, rule: LayerRule, recipe: Recipe) -> Iterator[
         yield f"{at}: method {rule.method!r} cannot be mixed into a {recipe.method} recipe"
     if rule.bits is not None and recipe.method != "simulate" and rule.bits not in EMBEDDING_BITS:
         yield f"{at}: kernels take 8 bits, and 4 for embeddings, not {rule.bits}; method simulate shows what they cost"
+    if rule.bits == EMBEDDING_BITS[0] and recipe.method != "simulate" and rule.type not in {*EMBEDDINGS, None}:
+        yield f"{at}: no kernel takes 4-bit weights of {rule.type}, only of embeddings"
     if rule.bits is not None and rule.method == "float":
         yield f"{at}: bits are for layers that do not stay in float"
 

@@ -76,6 +76,7 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_known_one(
         ({"weights": {"observer": "histogram"}}, "", "weights/observer: histogram takes a tensor as a whole"),
         ({"method": "simulate", "weights": {"bits": None}, "activations": {"bits": None}}, "", "nothing to simulate"),
         ({"layers": [{"type": "Linear", "bits": 3}]}, "", "layers/0: kernels take 8 bits, and 4 for embeddings, not 3"),
+        ({"layers": [{"type": "Linear", "bits": 4}]}, "", "layers/0: no kernel takes 4-bit weights of Linear"),
         ({"layers": [{"type": "Embedding", "bits": 4, "method": "float"}]}, "", "bits are for layers that do not stay"),
         ({"layers": [{"type": "Embedding"}]}, "/layers/0", "needs a `method`, `bits`, or both"),
         ({"method": "simulate", "layers": [{"name": "a", "method": "dynamic"}]}, "", "cannot be mixed into a simulate"),
