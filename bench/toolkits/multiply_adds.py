@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 _PRODUCTS = (aten.addmm.default, aten.mm.default)
-_DYNAMIC_HOMES = ("torch.ao.nn.quantized.dynamic", "torch.ao.nn.intrinsic.quantized.dynamic")
 _STATIC_HOMES = ("torch.ao.nn.quantized.modules", "torch.ao.nn.intrinsic.quantized.modules")
 
 
@@ -92,8 +91,10 @@ class Int8Count(LayerCount):
 
     def _module(self, node: Node) -> tuple[torch.Size, str] | None:
         module = self.fetch_attr(str(node.target))
-        kind = type(module)
-        if not kind.__module__.startswith(_STATIC_HOMES) or not callable(getattr(module, "weight", None)):
+        # A toolkit may have a form of its own of torch's layer.
+        kind = next(base for base in type(module).__mro__ if base.__module__.startswith(("torch.", "builtins")))
+        multiplies = kind.__name__.startswith(("Linear", "Conv"))
+        if not kind.__module__.startswith(_STATIC_HOMES) or not multiplies:
             return None
         return module.weight().shape, kind.__name__
 
