@@ -62,7 +62,7 @@ def _stays(_: Move, channel: int) -> int:
 def _transposed(move: Move, channel: int) -> int | None:
     if not _are_numbers(move.args):
         return None
-    one, other = (dim % len(move.before) for dim in move.args)
+    one, other = (int(dim) % len(move.before) for dim in move.args)
     return {one: other, other: one}.get(channel, channel)
 
 
