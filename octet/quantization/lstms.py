@@ -77,9 +77,7 @@ class StaticLSTM(nn.Module):
 
 
 def _figures(observer: Any) -> tuple[float, int]:
-    """The scale and zero point of an observer; of what was never given, those of nothing."""
-    if torch.isinf(observer.min_val):
-        return 1.0, 0
+    """The scale and zero point of an observer; what was never given, as an initial state, has a range of 1."""
     scale, zero_point = observer.calculate_qparams()
     return float(scale), int(zero_point)
 

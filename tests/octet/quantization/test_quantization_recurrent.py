@@ -112,6 +112,15 @@ def test_a_rule_makes_an_lstm_static(form: str, engine: str) -> None:
     assert all((before - after).abs().max() < 0.01 for before, after in pairs)
 
 
+@pytest.mark.parametrize("observer", ["minmax", "percentile", "mse", "entropy"])
+def test_a_static_lstm_takes_every_observer_without_an_initial_state(observer: str) -> None:
+    recipe = recipe_of("static", layers=STATIC, activations={"observer": observer})
+    model = sequences("LSTM", "plain")
+    result = quantized(model, recipe, X)
+    assert methods_of(result)["layer"] == "static"
+    assert sqnr_of(model, result, recipe, X) > 15
+
+
 @pytest.mark.parametrize("form", ["bidirectional", "two layers"])
 def test_an_lstm_whose_states_are_joined_is_not_static(form: str) -> None:
     result = quantized(sequences("LSTM", form), recipe_of("static", layers=STATIC), X)
