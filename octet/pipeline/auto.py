@@ -13,6 +13,7 @@ from octet.measure import best_float_form, compare, measure_latency, measuring_a
 from octet.pipeline.gates import judge
 from octet.quantization import simulate
 from octet.report import Search, Trial
+from octet.rules import rule_of
 from octet.search import SPENT, Candidate, Measured, better, explore, on_pareto_front
 
 if TYPE_CHECKING:
@@ -145,7 +146,10 @@ class _Trials:
         return measured
 
     def rank(self, candidate: Candidate) -> Sequence[str]:
-        """The layers that `candidate` quantizes, the most sensitive first, by their rounding simulated one by one."""
+        """The layers that `candidate` quantizes, the most sensitive first, by their rounding simulated one by one.
+
+        Without those that the user has a rule for: it goes before any of the search.
+        """
         say, job = self._say("ranking the layers"), self.job
         simulated = simulate(
             job.module, candidate.recipe, inputs=job.inputs, calibration=job.data.calibration, on_stage=say
@@ -155,7 +159,8 @@ class _Trials:
             simulated, job.module, samples, lambda done, of: say("measure", done / of, f"layer {done} of {of}")
         )
         self.ranked = len(ranking)
-        return [layer.name for layer in ranking]
+        types = {layer.name: layer.type for layer in job.program.spec.layers}
+        return [layer.name for layer in ranking if rule_of(layer.name, types[layer.name], job.recipe) is None]
 
     def found(self, stopped_by: str) -> Found:
         """What came of it."""

@@ -28,7 +28,7 @@ class Explore(Protocol):
         """Makes a model and measures it; None: it cannot be made."""
 
     def rank(self, candidate: Candidate) -> Sequence[str]:
-        """The layers that `candidate` quantizes, those first whose rounding harms the model most."""
+        """The layers that may be left in float, those first whose rounding harms the model of `candidate` most."""
 
     @property
     def left(self) -> int:

@@ -125,6 +125,14 @@ def test_a_budget_that_nothing_meets_gives_the_best_and_says_so(searched: Callab
     assert chosen.sqnr_db == max(trial.sqnr_db for trial in search.trials if trial.sqnr_db is not None)
 
 
+def test_layers_with_a_rule_of_the_user_are_not_searched(searched: Callable[..., octet.Result]) -> None:
+    rules = [{"name": "rest.*", "method": "static"}]
+    search = search_of(searched(gates={"min_sqnr_db": 200}, layers=rules, labelled=False).report)
+    added = {rule.name for trial in search.trials for rule in trial.recipe.layers[len(rules) :]}
+    assert added
+    assert added <= {"stem", "touchy"}
+
+
 def test_no_trial_is_begun_that_would_end_too_late(searched: Callable[..., octet.Result]) -> None:
     search = search_of(searched(gates={"min_sqnr_db": 200}, auto={"seconds": 0.001}, labelled=False).report)
     assert len(search.trials) == 1
