@@ -60,7 +60,8 @@ def _check_training(recipe: Recipe, given: DatasetSpec | None) -> None:
 
 def _check_budget(recipe: Recipe, data: Mapping[Role, DatasetSpec]) -> None:
     """A search goes by the gates, so one of them must be of the kind that can be judged."""
-    judging = data.get("evaluation") or data.get("calibration")
+    calibration = data.get("calibration") if recipe.calibration.source == "dataset" else None
+    judging = data.get("evaluation") or calibration
     labelled = judging is not None and "label" in judging.arrays
     if recipe.gates.min_sqnr_db is None and not labelled:
         raise _missing(

@@ -79,6 +79,12 @@ LACKING: dict[str, tuple[dict[str, Any], dict[Role, DatasetSpec], str, str]] = {
         "`label`",
     ),
     "a budget without labels": (NO_BUDGET, {"calibration": PLAIN}, "/evaluation", "no budget to go by"),
+    "a budget on made-up data": (
+        {**NO_BUDGET, "calibration": SYNTHETIC},
+        {"calibration": LABELLED},
+        "/evaluation",
+        "no budget to go by",
+    ),
     "a budget of points for values": (NO_BUDGET, {"calibration": VALUED}, "/evaluation", "no budget to go by"),
 }
 
