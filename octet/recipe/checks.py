@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octet.engines import ENGINES
+from octet.kernels import KERNEL_BITS, LOOK_UPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -12,9 +13,7 @@ if TYPE_CHECKING:
     from octet.recipe.recipe import Recipe
     from octet.recipe.sections import LayerMethod, LayerRule, Method
 
-KERNEL_BITS = 8
-EMBEDDING_BITS = (4, 8)
-EMBEDDINGS = ("Embedding", "EmbeddingBag")
+EMBEDDING_BITS = (4, KERNEL_BITS)
 
 MIXED: dict[Method, tuple[LayerMethod, ...]] = {
     "dynamic": ("float", "dynamic", "static"),
@@ -41,7 +40,7 @@ def _rule_conflicts(position: int, rule: LayerRule, recipe: Recipe) -> Iterator[
         yield f"{at}: method {rule.method!r} cannot be mixed into a {recipe.method} recipe"
     if rule.bits is not None and recipe.method != "simulate" and rule.bits not in EMBEDDING_BITS:
         yield f"{at}: kernels take 8 bits, and 4 for embeddings, not {rule.bits}; method simulate shows what they cost"
-    if rule.bits == EMBEDDING_BITS[0] and recipe.method != "simulate" and rule.type not in {*EMBEDDINGS, None}:
+    if rule.bits == EMBEDDING_BITS[0] and recipe.method != "simulate" and rule.type not in {*LOOK_UPS, None}:
         yield f"{at}: no kernel takes 4-bit weights of {rule.type}, only of embeddings"
     if rule.bits is not None and rule.method == "float":
         yield f"{at}: bits are for layers that do not stay in float"
@@ -79,8 +78,12 @@ _CONFLICTS: tuple[tuple[str, Callable[[Recipe], bool]], ...] = (
         lambda recipe: recipe.activations.observer == "histogram" and recipe.activations.granularity == "per_channel",
     ),
     (
-        "weights/bits: there is nothing to simulate: weights and activations both stay as they are",
-        lambda recipe: recipe.weights.bits is None and recipe.activations.bits is None,
+        "weights/bits: there is nothing to simulate: weights and activations all stay as they are",
+        lambda recipe: (
+            recipe.weights.bits is None
+            and recipe.activations.bits is None
+            and not any(rule.bits for rule in recipe.layers)
+        ),
     ),
     (
         "training/loss: cross_entropy wants labels and mse wants values: data has one of them",

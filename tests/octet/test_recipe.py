@@ -93,6 +93,14 @@ def test_a_wrong_value_is_named_with_its_path(document: Any, pointer: str, words
     assert words in caught.value.errors[0].message
 
 
+def test_a_rule_with_bits_is_enough_to_simulate() -> None:
+    untouched = {"bits": None}
+    rule = {"type": "Linear", "bits": 3}
+    recipe = Recipe.parse({"method": "simulate", "weights": untouched, "activations": untouched, "layers": [rule]})
+    assert recipe.layers[0].bits == 3
+    assert not recipe.needs_calibration
+
+
 def test_a_file_that_is_no_recipe_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(InvalidRecipeError, match=r"cannot be read"):
         Recipe.load(tmp_path / "missing.yaml")

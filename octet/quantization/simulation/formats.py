@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from octet.kernels import KERNEL_BITS
 from octet.quantization.engine import reduces_range
 from octet.quantization.qconfigs import TensorConfig
 from octet.quantization.simulation.codebooks import codebooks
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from octet.recipe import Activations, Recipe, Weights
     from octet.recipe.sections import Levels
 
-KERNEL_BITS = 8
-"""What kernels take."""
 VALUES_OF_A_BATCH = 2**14
 """Values of an activation, over all channels, that one batch adds to what a codebook is fitted to."""
 MOST_VALUES = 2**20

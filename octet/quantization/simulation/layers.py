@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from octet.kernels import WEIGHTED
-from octet.quantization.simulation.formats import KERNEL_BITS, activation_format, reduced, weight_format
+from octet.kernels import KERNEL_BITS, LOOK_UPS, WEIGHTED
+from octet.quantization.simulation.formats import activation_format, reduced, weight_format
 from octet.quantization.simulation.roundings import Dynamic
 from octet.rules import rule_of
 
@@ -37,7 +37,7 @@ KINDS: dict[str, Kind] = {
     **{f"Conv{dims}d": Kind(None, -dims - 1) for dims in (1, 2, 3)},
     **{f"ConvTranspose{dims}d": Kind(-dims - 1, -dims - 1) for dims in (1, 2, 3)},
     **dict.fromkeys(("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"), Kind(None, -1)),
-    **dict.fromkeys(("Embedding", "EmbeddingBag"), Kind(None, None)),
+    **dict.fromkeys(LOOK_UPS, Kind(None, None)),
 }
 """Types that can be rounded, by name. The states of recurrent layers stay as they are."""
 
