@@ -25,7 +25,9 @@ class Outlook(_Spec):
 
     method: Int8Method
     engines: tuple[EngineName, ...] = Field(description="The engines of which this is true.")
-    runs: LayerMethod = Field(description="The kind of kernel; recurrent layers are dynamic under every method.")
+    runs: LayerMethod = Field(
+        description="The kind of kernel; recurrent layers and embeddings are dynamic under every method."
+    )
     reason: str | None = Field(None, description="Why it stays in float, where it does.")
 
 
