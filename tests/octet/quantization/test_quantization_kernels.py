@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
+from quantizing import quantized, recipe_of, sqnr_of
 from torch import nn
 from torch.ao.nn import quantized as nnq
 
 from octet.measure import Noise
 from octet.quantization import use_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def sqnr_of_transposed(engine: str, in_channels: int, out_channels: int, dims: int) -> float:
@@ -50,3 +56,28 @@ def test_the_int8_prelu_scales_what_is_positive() -> None:
     prelu.set_weight(torch.quantize_per_tensor(torch.tensor([0.25]), 0.25 / 200, 0, torch.quint8))
     positive = torch.quantize_per_tensor(torch.full((1, 8), 2.0), 0.04, 128, torch.quint8)
     assert (prelu(positive).dequantize() < 1.0).all()
+
+
+class Clamped(nn.Module):
+    """A convolution whose channels differ, clamped in one of three ways."""
+
+    def __init__(self, clamp: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.first, self.clamp, self.second = nn.Conv2d(3, 8, 3), clamp, nn.Conv2d(8, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.clamp(self.first(x)))
+
+
+def _between(x: torch.Tensor) -> torch.Tensor:
+    return torch.clamp(x, -0.5, 0.5)
+
+
+@pytest.mark.parametrize("clamp", [nn.ReLU6(), nn.Hardtanh(-0.5, 0.5), _between], ids=["ReLU6", "Hardtanh", "clamp"])
+@pytest.mark.parametrize("method", ["static", "qat"])
+def test_a_clamp_behind_a_convolution_of_qnnpack_keeps_values_in_their_places(
+    method: str, clamp: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    torch.manual_seed(0)
+    model, inputs, recipe = Clamped(clamp).eval(), torch.randn(16, 3, 8, 8), recipe_of(method, "qnnpack")
+    assert sqnr_of(model, quantized(model, recipe, inputs), recipe, inputs) > 25
