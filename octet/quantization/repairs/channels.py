@@ -112,8 +112,9 @@ class Flow(Interpreter):
     def run_node(self, n: Node) -> Any:
         """Gives what the node gives, and notes the numbers of its channels."""
         value = super().run_node(n)
-        floats = all(leaf.is_floating_point() for leaf in _tensors(value))
-        numbers = self._rule(n)(self, n, value) if floats else None
+        # A tensor without values has no channels to tell: what it was taken from keeps its scale.
+        told = all(leaf.is_floating_point() and leaf.numel() > 0 for leaf in _tensors(value))
+        numbers = self._rule(n)(self, n, value) if told else None
         if numbers is None:
             for leaf in _tensors([self._numbers[source] for source in n.all_input_nodes]):
                 self.classes.fix(leaf)

@@ -68,6 +68,27 @@ def test_channels_that_meet_something_else_keep_their_scale(name: str) -> None:
     assert _distance(model, graph, inputs) == 0
 
 
+class Rare(nn.Module):
+    """A layer that only samples with a large first value reach."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.rare, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, chosen = torch.relu(self.stem(x)), torch.nonzero(x[:, 0] > 50).squeeze(1)
+        return self.head(y.index_add(0, chosen, self.rare(y.index_select(0, chosen))))
+
+
+def test_what_the_example_reaches_with_no_sample_computes_the_same() -> None:
+    torch.manual_seed(0)
+    model, inputs = uneven(Rare()), torch.randn(16, 8)
+    graph, repair = _equalized(model, inputs)
+    inputs[0, 0] = 99.0
+    assert repair.layers == ()
+    assert _distance(model, graph, inputs) < 1e-6
+
+
 def test_the_ranges_of_both_weights_of_a_channel_become_the_same() -> None:
     torch.manual_seed(0)
     graph, _ = _equalized(uneven(nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 8))), torch.randn(8, 16))
