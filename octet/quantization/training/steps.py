@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # What torch says where a gradient cannot be had; all else that goes wrong in training is an error.
 _NO_GRADIENT = ("derivative for", "does not require grad", "not implemented for")
+_TOO_LARGE = "without overflow"
+"""What it says of a factor of a step that float32 cannot hold."""
 
 
 class Steps:
@@ -52,7 +54,7 @@ class Steps:
 
         Raises:
             UntrainableError: If there is no gradient.
-            DivergedError: If the loss or its gradient is not finite. The weights are then as they were.
+            DivergedError: If the loss or its gradient is not finite, or the step is larger than float32 can hold.
         """
         outputs = outputs_of(self._observed, batch)
         if not outputs[0].requires_grad:
@@ -68,10 +70,18 @@ class Steps:
             raise
         limit = self._training.clip_gradient
         _check("gradient", clip_grad_norm_(self._parameters, math.inf if limit is None else limit).item())
-        self.optimizer.step()
+        self._step()
         self._schedule.step()
         self.done += 1
         return value
+
+    def _step(self) -> None:
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:
+            if _TOO_LARGE in str(error):
+                raise DivergedError("a step became larger than float32 can hold") from error
+            raise
 
 
 def _check(what: str, value: float) -> None:

@@ -66,6 +66,14 @@ def test_a_loss_that_diverges_at_once_is_named_with_its_epoch() -> None:
     assert "learning_rate" in str(failure.value.hint)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("too_large", [{"learning_rate": 1e300}, {"weight_decay": 1e300}], ids=["rate", "decay"])
+def test_a_step_too_large_for_float32_is_a_training_that_diverges(optimizer: str, too_large: dict[str, float]) -> None:
+    recipe = recipe_of("qat", training={"optimizer": optimizer, "epochs": 2, **too_large})
+    with pytest.raises(QuantizationFailedError, match=r"Training diverged: .* in epoch 1 of 2"):
+        quantized(make("mlp"), recipe, inputs_of("mlp"))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_asked_for_and_absent_is_an_error() -> None:
     with pytest.raises(QuantizationFailedError, match="CUDA"):
