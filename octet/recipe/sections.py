@@ -35,9 +35,9 @@ _PERCENTILE = "The share of values that the observer `percentile` keeps, in perc
 
 
 class Section(BaseModel):
-    """A part of a recipe: no unknown keys, and never changed."""
+    """A part of a recipe: no unknown keys, no infinity or NaN, and never changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Weights(Section):
@@ -138,14 +138,14 @@ class Training(Section):
     epochs: int = Field(1, ge=1, le=1000)
     batch_size: int = Field(32, ge=1)
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd has a momentum of 0.9.")
-    learning_rate: float = Field(1.0e-3, gt=0, allow_inf_nan=False, description="The highest that the schedule gets.")
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    learning_rate: float = Field(1.0e-3, gt=0, description="The highest that the schedule gets.")
+    weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["cosine", "constant"] = Field("cosine", description="What the learning rate does after warm-up.")
     warm_up: float = Field(0.1, ge=0, le=1, description="Share of the steps in which the learning rate rises from 0.")
     clip_gradient: float | None = Field(
         1.0, gt=0, description="Largest norm of the gradient of all weights; null: no limit."
     )
-    loss: LossName | dict[LossName, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+    loss: LossName | dict[LossName, Annotated[float, Field(gt=0)]] = Field(
         "distillation",
         description="`distillation` learns from the fp32 model and needs no labels. A mapping from losses to their "
         "weights is a mixture.",

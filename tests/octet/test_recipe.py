@@ -58,6 +58,8 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_known_one(
         ({"method": "qat", "layers": [{"name": "a", "method": "static"}]}, "", "cannot be mixed into a qat recipe"),
         ({"engine": "onednn", "weights": {"scheme": "affine"}}, "", "onednn takes symmetric weights only"),
         ({"training": {"learning_rate": 0}}, "/training/learning_rate", "greater than 0"),
+        ({"training": {"clip_gradient": float("inf")}}, "/training/clip_gradient", "finite number"),
+        ({"gates": {"min_sqnr_db": float("nan")}}, "/gates/min_sqnr_db", "finite number"),
         ({"training": {"loss": "hinge"}}, "/training/loss", "'hinge' is not known"),
         ({"training": {"loss": {"distillation": 0}}}, "/training/loss/distillation", "greater than 0"),
         ({"training": {"loss": {"hinge": 1}}}, "/training/loss/hinge", "'hinge' is not known"),
