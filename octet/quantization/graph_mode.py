@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
     from octet.quantization.plan import Plan, Unit
-    from octet.recipe import Recipe
+    from octet.recipe import LayerMethod, Recipe
 
 CALL = "stack_trace"
 """Key in a node's meta: the unit of a plan that a call of a function or method is. It is the only key that FX gives on
@@ -80,12 +80,12 @@ def prepare(
         if node.op in {"call_function", "call_method"}:
             node.meta[CALL] = call_unit(node.name)
     fused = _fused(own, plan, recipe, training=training)
+    _let_dynamic_layers_give_floats(fused, plan)
     # FX asks for the qconfig of a call by the path of the module that makes it: here, each call is its own.
     scopes = {node.name: (node.meta.get(CALL, ""), type(module)) for node in fused.graph.nodes}
     observed: GraphModule = insert_observers(
         fused, mapping, training, scopes, example_inputs=inputs, backend_config=backend_config(recipe)
     )
-    _observe_inputs(observed, plan)
     with kept(observed):
         exempt(observed.eval(), inputs)
     _detach(observed, plan)
@@ -127,23 +127,24 @@ def _put_between(source: Node, node: Node) -> None:
         node.replace_input_with(source, node.graph.call_function(torch.ops.aten.alias, (source,)))
 
 
-def _observe_inputs(observed: GraphModule, plan: Plan) -> None:
-    """Observes what static layers read where FX does not.
+def _let_dynamic_layers_give_floats(fused: GraphModule, plan: Plan) -> None:
+    """Puts a call between each dynamic layer and a static one that reads it.
 
-    Behind a reshape of something that is not quantized, FX takes the observer away again, and leaves the layer that
-    reads the result in float (`maybe_make_input_output_share_observers`).
+    FX takes the two for one chain: it would observe nothing between them, and leave the static layer in float.
     """
-    for node in list(observed.graph.nodes):
-        layer = plan.layers.get(str(node.target)) if node.op == "call_module" else None
-        if layer is None or layer.method not in {"static", "qat"} or layer.module_type.__name__ not in WEIGHTED:
+    for node in list(fused.graph.nodes):
+        if _planned(node, plan) not in {"static", "qat"}:
             continue
-        source, read_by_observer = node.args[0], any(is_observer(user, observed) for user in node.users)
-        if read_by_observer and not is_observer(source, observed):
-            name = f"{node.name}_input_observer"
-            observed.add_module(name, _called(node, observed).qconfig.activation())  # type: ignore[union-attr, operator]
-            with observed.graph.inserting_before(node):
-                node.replace_input_with(source, observed.graph.call_module(name, (source,)))
-    observed.recompile()
+        for source in node.all_input_nodes:
+            if _planned(source, plan) == "dynamic":
+                _put_between(source, node)
+    fused.recompile()
+
+
+def _planned(node: Node, plan: Plan) -> LayerMethod | None:
+    """How the layer that `node` calls is to be done, if it calls one."""
+    layer = plan.layers.get(str(node.target)) if node.op == "call_module" else None
+    return None if layer is None else layer.method
 
 
 def _detach(observed: GraphModule, plan: Plan) -> None:
@@ -183,8 +184,6 @@ def convert(observed: GraphModule, recipe: Recipe) -> GraphModule:
     swap_lstms(own, StaticLSTM)
     int8 = convert_fx(own, backend_config=backend_config(recipe))
     _protect_addends(int8)
-    if recipe.engine == "qnnpack":
-        _lay_out_what_is_clamped(int8)
     make_savable(int8)
     if not reduces_range(recipe):
         use_all_bits(int8)
@@ -215,19 +214,6 @@ def _protect_addends(int8: GraphModule) -> None:
             with int8.graph.inserting_before(node):
                 own = int8.graph.call_method("clone", (addend,))
             node.update_arg(1, own)
-    int8.recompile()
-
-
-def _lay_out_what_is_clamped(int8: GraphModule) -> None:
-    """Gives QNNPACK's clamp its input with channels first.
-
-    Its convolutions give channels last. The clamp reads them in that order, and writes into an output that it takes for
-    channels first (torch 2.13, `qclamp.cpp`: the output gets the options of the input, but not its memory format).
-    """
-    for node in list(int8.graph.nodes):
-        if node.target is torch.clamp or isinstance(_called(node, int8), nn.Hardtanh):  # ReLU6 is one
-            with int8.graph.inserting_before(node):
-                node.update_arg(0, int8.graph.call_method("contiguous", (node.args[0],)))
     int8.recompile()
 
 

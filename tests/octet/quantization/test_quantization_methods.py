@@ -6,6 +6,7 @@ import pytest
 import torch
 from quantizing import methods_of, quantized, recipe_of, sqnr_of
 from tiny_models import MODELS, inputs_of, make
+from torch import nn
 
 from octet import torchscript
 from octet.engines import ENGINE_NAMES
@@ -35,6 +36,19 @@ def test_layers_run_in_int8_and_outputs_stay_close(family: str, method: str, eng
     expected = INT8_LAYERS[family, "dynamic" if method == "dynamic" else "static"]
     assert {name: kind for name, kind in methods_of(result).items() if kind != "float"} == expected
     # A scale that is off by a factor of two costs 6 dB and more; 8-bit noise alone leaves well over 20.
+    assert sqnr_of(model, result, recipe, inputs) > 20
+
+
+@pytest.mark.parametrize("engine", ["x86", "onednn"])
+@pytest.mark.parametrize(
+    ("method", "rule"), [("static", ("0", "dynamic")), ("qat", ("0", "dynamic")), ("dynamic", ("2", "static"))]
+)
+def test_a_dynamic_layer_stays_so_before_a_static_one(method: str, rule: tuple[str, str], engine: str) -> None:
+    torch.manual_seed(0)
+    model, inputs = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval(), torch.randn(16, 8)
+    recipe = recipe_of(method, engine, layers=[{"name": rule[0], "method": rule[1]}])
+    result = quantized(model, recipe, inputs)
+    assert methods_of(result) == {"0": "dynamic", "2": "static"}
     assert sqnr_of(model, result, recipe, inputs) > 20
 
 
