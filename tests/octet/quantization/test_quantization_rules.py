@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from quantizing import methods_of, quantized, recipe_of, sqnr_of, trace
 from tiny_models import inputs_of, make
@@ -9,6 +11,7 @@ from tiny_models import inputs_of, make
 from octet.errors import InvalidRecipeError
 from octet.quantization.plan import plan_layers
 from octet.quantization.rewrite import rewrite
+from octet.quantization.shapes import shapes_of
 from octet.rules import check_rules
 from octet.spec import Layer, ProgramSpec
 
@@ -95,3 +98,31 @@ def test_bits_that_a_layer_has_no_kernel_for_are_said_to_be_eight() -> None:
     assert warning == "Only embeddings have 4-bit kernels: 8 bits are taken for fc1, fc2."
     assert plan_of("mlp", "static", {"type": "Linear", "bits": 8}).warnings == ()
     assert plan_of("lstm", "static", {"type": "Embedding", "bits": 4}).warnings == ()
+
+
+ODD_RANGES = {"observer": "mse", "power_of_two": True}
+
+
+@pytest.mark.parametrize(
+    ("method", "rules", "activations", "said"),
+    [
+        ("dynamic", [], ODD_RANGES, True),
+        ("dynamic", [], {}, False),
+        ("dynamic", [{"name": "fc1", "method": "static"}], ODD_RANGES, False),
+        ("static", [], ODD_RANGES, False),
+    ],
+)
+def test_ranges_that_no_layer_takes_from_the_recipe_are_named(
+    method: str, rules: list[dict[str, str]], activations: dict[str, Any], said: bool
+) -> None:
+    recipe = recipe_of(method, layers=rules, activations=activations)
+    notes = plan_layers(rewrite(trace(make("mlp")), recipe, {}), recipe).notes
+    assert any("activations/observer, activations/power_of_two had no effect" in note for note in notes) is said
+
+
+@pytest.mark.parametrize(("repairs", "said"), [({"equalize": True}, True), ({}, False)])
+def test_statistics_that_repairs_leave_nothing_of_are_named(repairs: dict[str, bool], said: bool) -> None:
+    recipe = recipe_of("qat", repairs=repairs, training={"freeze_batch_norm": 0.5})
+    module = trace(make("residual"))
+    rewritten = rewrite(module, recipe, shapes_of(module, (inputs_of("residual"),)))
+    assert any("freeze_batch_norm had no effect" in note for note in plan_layers(rewritten, recipe).notes) is said
