@@ -209,7 +209,9 @@ def _about_statistics(rewritten: Rewritten, recipe: Recipe) -> tuple[str, ...]:
     wanted = recipe.method == "qat" and recipe.training.freeze_batch_norm > 0
     if not wanted or not recipe.repairs.any or not rewritten.norms.gone:
         return ()
-    return ("Repairs made batch norms part of layers before training: training/freeze_batch_norm had no effect on them.",)
+    return (
+        "Repairs made batch norms part of layers before training: training/freeze_batch_norm had no effect on them.",
+    )
 
 
 def _about_softmax(module: GraphModule, recipe: Recipe) -> tuple[str, ...]:
