@@ -56,10 +56,9 @@ class Steps:
             UntrainableError: If there is no gradient.
             DivergedError: If the loss or its gradient is not finite, or the step is larger than float32 can hold.
         """
-        outputs = outputs_of(self._observed, batch)
-        if not outputs[0].requires_grad:
-            raise UntrainableError("no gradient goes through its first output")
-        loss = self._loss.of(outputs, batch)
+        loss = self._loss.of(outputs_of(self._observed, batch), batch)
+        if not loss.requires_grad:
+            raise UntrainableError("no gradient goes through its outputs")
         _check("loss", value := loss.item())
         self.optimizer.zero_grad()
         try:

@@ -109,6 +109,29 @@ class Chosen(nn.Module):
         return self.fc(x).argmax(1)
 
 
+class Doubled(nn.Module):
+    """Gives its input twice, and what a layer makes of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x * 2, self.fc(x)
+
+
+def test_a_model_learns_from_whichever_output_a_gradient_goes_through() -> None:
+    result = quantized(Doubled().eval(), recipe_of("qat"), torch.randn(16, 8))
+    assert [epoch.number for epoch in result.epochs] == [0, 1]
+
+
+def test_a_loss_that_no_gradient_goes_through_is_named() -> None:
+    recipe, inputs = recipe_of("qat", training={"loss": "mse"}), torch.randn(16, 8)
+    result = quantized(Doubled().eval(), recipe, inputs, targets=inputs)
+    assert result.epochs == ()
+    assert any("no gradient goes through its outputs" in warning for warning in result.plan.warnings)
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
