@@ -35,7 +35,8 @@ def bias_shifts(
     Args:
         simulated: A graph that computes with rounded values, in floats.
         exact: The float graph, with the same layers under the same paths; they are compared before their activation.
-        layers: The paths of linear layers and convolutions; those that only one graph calls are left out.
+        layers: The paths of linear layers and convolutions; those that only one graph calls are left out, and so are
+            those that no sample reaches.
         samples: At most `MOST_SAMPLES` of them are used.
         batch_size: How many are run at once.
     """
@@ -44,11 +45,11 @@ def bias_shifts(
     shares: dict[str, float] = {}
 
     def measure(path: str, layer: Any, inputs: list[Tensor]) -> None:
-        if path in layers and path not in wanted:
+        if path in layers and path not in wanted and _reached(inputs):
             wanted[path] = _Statistics.of(layer, inputs)
 
     def correct(path: str, layer: Any, inputs: list[Tensor]) -> None:
-        if path in wanted and path not in shifts:
+        if path in wanted and path not in shifts and _reached(inputs):
             shift = wanted[path].mean - _Statistics.of(layer, inputs).mean
             shares[path] = float((shift.abs() / wanted[path].deviation).max())
             shifts[path] = shift
@@ -57,6 +58,10 @@ def bias_shifts(
     in_lockstep(exact, samples, batch_size, measure)
     in_lockstep(simulated, samples, batch_size, correct)
     return shifts, Repair(repair="correct_bias", layers=tuple(shifts), summary=_summary(shares))
+
+
+def _reached(inputs: list[Tensor]) -> bool:
+    return any(each.numel() for each in inputs)
 
 
 def add_to_bias(called: nn.Module, shift: Tensor) -> None:

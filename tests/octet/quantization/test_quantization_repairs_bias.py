@@ -87,3 +87,26 @@ def test_the_model_given_is_left_as_it_is() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     int8_accuracy(model, recipe_of("static", repairs=CORRECT))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+class Rare(nn.Module):
+    """A layer that only samples with a large first value reach."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.rare, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, chosen = torch.relu(self.stem(x)), torch.nonzero(x[:, 0] > 50).squeeze(1)
+        return self.head(y.index_add(0, chosen, self.rare(y.index_select(0, chosen))))
+
+
+@pytest.mark.parametrize("method", ["static", "qat", "dynamic"])
+def test_a_layer_that_no_sample_reaches_is_left_alone(method: str) -> None:
+    torch.manual_seed(0)
+    model, inputs, recipe = Rare().eval(), torch.randn(32, 8), recipe_of(method, repairs=CORRECT)
+    result = quantized(model, recipe, inputs)
+    assert result.repairs[0].layers == ("stem", "head")
+    inputs[0, 0] = 99.0
+    with use_engine("x86"), torch.no_grad():
+        assert result.scripted(inputs).isfinite().all()
