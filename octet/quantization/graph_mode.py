@@ -184,6 +184,8 @@ def convert(observed: GraphModule, recipe: Recipe) -> GraphModule:
     swap_lstms(own, StaticLSTM)
     int8 = convert_fx(own, backend_config=backend_config(recipe))
     _protect_addends(int8)
+    if recipe.engine == "qnnpack":
+        _lay_out_what_is_clamped(int8)
     make_savable(int8)
     if not reduces_range(recipe):
         use_all_bits(int8)
@@ -224,6 +226,19 @@ def _protect_addends(int8: GraphModule) -> None:
             with int8.graph.inserting_before(node):
                 own = int8.graph.call_method("clone", (addend,))
             node.update_arg(1, own)
+    int8.recompile()
+
+
+def _lay_out_what_is_clamped(int8: GraphModule) -> None:
+    """Gives QNNPACK's clamp its input with channels first.
+
+    Its convolutions give channels last. The clamp reads them in that order, and writes into an output that it takes for
+    channels first (torch 2.13, `qclamp.cpp`: the output gets the options of the input, but not its memory format).
+    """
+    for node in list(int8.graph.nodes):
+        if node.target is torch.clamp or isinstance(_called(node, int8), nn.Hardtanh):  # ReLU6 is one
+            with int8.graph.inserting_before(node):
+                node.update_arg(0, int8.graph.call_method("contiguous", (node.args[0],)))
     int8.recompile()
 
 
