@@ -100,6 +100,11 @@ def first_output(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
     return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
+def right(outputs: Tensor, labels: Tensor) -> float:
+    """How many samples are right; of one with several labels, the share of them."""
+    return (outputs.argmax(1) == labels).double().mean().item() * len(outputs)
+
+
 def _classifies(outputs: Tensor) -> bool:
     return outputs.ndim == 2 and outputs.shape[1] >= 2  # noqa: PLR2004 -- [batch, classes], and classes to choose from
 
@@ -114,7 +119,7 @@ def _metric(outputs: Tensor, targets: Tensor | None) -> Literal["accuracy", "mse
 
 _SCORES: dict[str, Callable[[Tensor, Tensor], float]] = {
     # Sums over a batch; what is reported is their mean over samples.
-    "accuracy": lambda outputs, labels: float((outputs.argmax(1) == labels).double().mean() * len(outputs)),
+    "accuracy": right,
     "mse": lambda outputs, values: float(
         functional.mse_loss(outputs, values.reshape(outputs.shape).to(outputs.dtype)) * len(outputs)
     ),

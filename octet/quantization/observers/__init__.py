@@ -38,4 +38,4 @@ OBSERVERS: dict[tuple[ObserverName, str], type[Scaled]] = {
 }
 """The recipe's name and granularity -> the observer. A histogram is of a tensor as a whole."""
 
-__all__ = ["OBSERVERS", "HistogramObserver"]
+__all__ = ["OBSERVERS"]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from octet.measure.compare import right
 from octet.quantization.training.losses import outputs_of
 from octet.state import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
     from torch.fx import GraphModule
 
     from octet.data.samples import Samples
@@ -46,17 +46,12 @@ def validate(
     observed: GraphModule, loss: Loss, samples: Samples, *, size: int, device: str, on_batch: Callable[[], None]
 ) -> Validation:
     """Runs `observed`, in eval mode, on all of `samples` in batches of `size`."""
-    total, right = 0.0, None
+    total, hits = 0.0, None
     with torch.no_grad(), kept(observed, loss.teacher):
         for batch in (batch.to(device) for batch in samples.batches(size)):
             outputs = outputs_of(observed, batch)
             total += loss.of(outputs, batch).item() * batch.count
             if batch.targets is not None and not batch.targets.is_floating_point():
-                right = (right or 0.0) + _right(outputs[0], batch.targets[: batch.count])
+                hits = (hits or 0.0) + right(outputs[0], batch.targets[: batch.count])
             on_batch()
-    return Validation(total / len(samples), None if right is None else right / len(samples))
-
-
-def _right(outputs: Tensor, labels: Tensor) -> float:
-    """How many samples are right; of one with several labels, the share of them."""
-    return (outputs.argmax(1) == labels).double().mean().item() * len(outputs)
+    return Validation(total / len(samples), None if hits is None else hits / len(samples))

@@ -12,7 +12,7 @@ from tiny_models import inputs_of, make
 from torch import Tensor, nn
 
 from octet.quantization import reduces_range
-from octet.quantization.observers import OBSERVERS, HistogramObserver
+from octet.quantization.observers import OBSERVERS
 
 if TYPE_CHECKING:
     from octet.quantization import Quantized
@@ -149,7 +149,7 @@ def test_the_histogram_finds_the_range_that_torch_finds(shape: str) -> None:
         "constant": torch.full((100,), 2.0),
         "few": torch.tensor([-1.0, 0.5, 3.0]),
     }[shape]
-    ours, theirs = HistogramObserver(), torch.ao.quantization.HistogramObserver()
+    ours, theirs = OBSERVERS["histogram", "per_tensor"](), torch.ao.quantization.HistogramObserver()
     for batch in data.chunk(3):
         ours(batch)
         theirs(batch)
