@@ -51,7 +51,7 @@ def bias_shifts(
     def correct(path: str, layer: Any, inputs: list[Tensor]) -> None:
         if path in wanted and path not in shifts and _reached(inputs):
             shift = wanted[path].mean - _Statistics.of(layer, inputs).mean
-            shares[path] = float((shift.abs() / wanted[path].deviation).max())
+            shares[path] = float((shift.abs() / wanted[path].size).max())
             shifts[path] = shift
             add_to_bias(layer, shift)
 
@@ -73,25 +73,25 @@ def add_to_bias(called: nn.Module, shift: Tensor) -> None:
 
 @dataclass(frozen=True)
 class _Statistics:
-    """Mean and standard deviation of each channel of what a layer gives."""
+    """Mean and root mean square of each channel of what a layer gives; a constant has no standard deviation."""
 
     mean: Tensor
-    deviation: Tensor
+    size: Tensor
 
     @classmethod
     def of(cls, layer: Any, inputs: list[Tensor]) -> _Statistics:
         outputs = [layer(each).movedim(channel_dim(layer), -1).flatten(0, -2) for each in inputs]
         count = sum(map(len, outputs))
         mean = torch.stack([output.double().sum(0) for output in outputs]).sum(0) / count
-        power = torch.stack([(output.double() - mean).square().sum(0) for output in outputs]).sum(0) / count
+        power = torch.stack([output.double().square().sum(0) for output in outputs]).sum(0) / count
         return cls(mean.float(), power.sqrt().float().clamp_min(torch.finfo(torch.float32).tiny))
 
 
 def _summary(shares: dict[str, float]) -> str:
     if not shares:
-        return "No layer with a bias was quantized."
+        return "No linear layer or convolution was quantized."
     worst = max(shares, key=lambda path: shares[path])
     return (
-        f"The largest mean error that was taken back is {shares[worst]:.2g} standard deviations of its channel "
+        f"The largest mean error that was taken back is {shares[worst]:.2g} times the root mean square of its channel "
         f"(in {worst!r})."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,6 +81,15 @@ def test_layers_that_stay_in_float_keep_their_bias() -> None:
     _, result = int8_accuracy(model, recipe)
     assert result.repairs[0].layers == ("1",)
     assert torch.equal(plain(result.observed.get_submodule("3")).bias, model[3].bias)
+
+
+def test_the_error_of_a_constant_is_told_as_a_share_of_it() -> None:
+    torch.manual_seed(0)
+    model, inputs = nn.Sequential(nn.Linear(8, 8)).eval(), torch.full((16, 8), 0.37)
+    (repair,) = quantized(model, recipe_of("static", repairs=CORRECT), inputs).repairs
+    found = re.search(r"is (\S+) times the root mean square", repair.summary)
+    assert found
+    assert 0 < float(found[1]) < 1
 
 
 def test_the_model_given_is_left_as_it_is() -> None:
