@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -70,6 +70,8 @@ def choose_data(spec: ProgramSpec, recipe: Recipe, calibration: Dataset | None, 
         warnings += ("Activation ranges come from synthetic inputs: real data will not fit them as well.",)
     if own is not None and given is not None and _same(own, given):
         warnings += ("Calibration and evaluation data are the same: the figures flatter the int8 model.",)
+    if used is not None and all(map(_constant, used.arrays)):
+        warnings += ("Calibration data is one value throughout: the ranges taken from it fit no other data.",)
     return JobData(used, training, judged, evaluated_on, warnings)
 
 
@@ -100,6 +102,10 @@ def _evaluation(
 
 def _same(one: Samples, other: Samples) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one.arrays, other.arrays, strict=True))
+
+
+def _constant(array: np.ndarray[Any, Any]) -> bool:
+    return array.size > 0 and bool((array == array.flat[0]).all())
 
 
 def _facts(samples: Samples) -> DataFacts:

@@ -234,6 +234,14 @@ class TestData:
         report = quantize(programs["mlp"], recipe_of(), calibration=data, evaluation=data).report
         assert any("are the same" in warning for warning in report.warnings)
 
+    @pytest.mark.parametrize(("method", "flagged"), [("static", True), ("dynamic", False)])
+    def test_calibration_data_that_is_one_value_is_flagged(
+        self, method: str, flagged: bool, programs: dict[str, octet.Program]
+    ) -> None:
+        zeros = octet.Dataset({"input_0": np.zeros_like(data_of("mlp").arrays["input_0"])})
+        report = quantize(programs["mlp"], recipe_of(method), calibration=zeros, evaluation=data_of("mlp")).report
+        assert any("one value throughout" in warning for warning in report.warnings) is flagged
+
     def test_without_evaluation_data_what_was_not_calibrated_on_is_compared(
         self, programs: dict[str, octet.Program]
     ) -> None:
