@@ -28,7 +28,8 @@ _OBSERVER = (
 )
 _LEVELS = (
     "The values there are: evenly spaced, powers of two, or a codebook found by k-means. Kernels take `uniform`; the "
-    "others can be simulated."
+    "others can be simulated. Powers of two are symmetric whatever the scheme; a codebook takes neither scheme, "
+    "observer nor `power_of_two`: it is fitted to the values."
 )
 _BITS = "Kernels take 8; from 2 to 16 can be simulated."
 _PERCENTILE = "The share of values that the observer `percentile` keeps, in percent."
