@@ -91,7 +91,8 @@ def quantize(
         )
         result.save(output)
     checkpoint.unlink(missing_ok=True)
-    report, saved = result.report, Text(f"saved in {output}", style="dim")
+    # A path is there to be copied: it is not folded.
+    report, saved = result.report, Text(f"saved in {output}", style="dim", no_wrap=True, overflow="ignore")
     answer(report, lambda: Group(render.result(report, layers=layers), saved), as_json=as_json)
     require_gates(report)
 
