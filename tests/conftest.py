@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes, tests of the service stay in one: each of them keeps the machine busy by itself."""
+    for item in items:
+        if not item.path.is_relative_to(Path(__file__).parent / "octet"):
+            item.add_marker(pytest.mark.xdist_group("service"))
+
+
 @pytest.fixture(scope="session")
 def servers_dir() -> Iterator[Path]:
     # Not pytest's: each run of pytest closes its base directory again, which Postgres must pass when we are root.
