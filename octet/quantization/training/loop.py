@@ -141,6 +141,10 @@ class _Loop:
             restore(self.observed, self.best)
         if self.epochs[0].chosen and self.held_back is not None:
             self.notes += ("Training did not get better than calibration alone, which was kept. " + _OTHER_RATE,)
+        losses = [epoch.loss for epoch in self.epochs if epoch.loss is not None]
+        if self.held_back is None and losses[-1:] > losses[:1]:
+            rose = f"The loss rose from {losses[0]:.4g} in the first epoch to {losses[-1]:.4g} in the last."
+            self.notes += (f"{rose} {_OTHER_RATE}",)
         return Trained(self.epochs, self.notes)
 
     def _epoch(self, number: int) -> Epoch:

@@ -66,6 +66,13 @@ def test_a_loss_that_diverges_at_once_is_named_with_its_epoch() -> None:
     assert "learning_rate" in str(failure.value.hint)
 
 
+@pytest.mark.parametrize(("rate", "rises"), [(1e3, True), (1e-4, False)])
+def test_a_loss_that_rises_is_told_where_no_validation_can(rate: float, rises: bool) -> None:
+    recipe = recipe_of("qat", training={"learning_rate": rate, "epochs": 3, "validation": 0})
+    result = quantized(make("mlp"), recipe, inputs_of("mlp", 64))
+    assert any("The loss rose from" in warning for warning in result.plan.warnings) is rises
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("too_large", [{"learning_rate": 1e300}, {"weight_decay": 1e300}], ids=["rate", "decay"])
 def test_a_step_too_large_for_float32_is_a_training_that_diverges(optimizer: str, too_large: dict[str, float]) -> None:
