@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group
-from rich.text import Text
 
 import octet
 from octet.cli import bars, render
@@ -91,9 +89,10 @@ def quantize(
         )
         result.save(output)
     checkpoint.unlink(missing_ok=True)
-    # A path is there to be copied: it is not folded.
-    report, saved = result.report, Text(f"saved in {output}", style="dim", no_wrap=True, overflow="ignore")
-    answer(report, lambda: Group(render.result(report, layers=layers), saved), as_json=as_json)
+    report = result.report
+    answer(report, lambda: render.result(report, layers=layers), as_json=as_json)
+    if not as_json:
+        typer.echo(f"saved in {output}")  # on one line, however long: it is there to be copied
     require_gates(report)
 
 
