@@ -48,7 +48,7 @@ def _layers(spec: ProgramSpec, simulated: Simulated) -> tuple[LayerFacts, ...]:
     """One entry per layer that holds weights, in the order of `spec`."""
     weights = {tensor.layer: tensor for tensor in simulated.tensors if tensor.kind == "weight"}
     return tuple(
-        _facts(layer, weights.get(layer.name), rounded=layer.name in simulated.layers)
+        _facts(layer, weights.get(layer.name), rounded=simulated.folded.get(layer.name, layer.name) in simulated.layers)
         for layer in spec.layers
         if layer.parameters
     )

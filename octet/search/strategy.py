@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from octet.recipe import Recipe
     from octet.search.choice import Measured
 
-FOUND = "a model with every layer in int8 is inside the budget"
+FOUND = "a model that leaves no layer in float for its accuracy is inside the budget"
 EXHAUSTED = "there is nothing left to try"
 SPENT = "no evaluation is left"
 

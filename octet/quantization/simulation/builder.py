@@ -114,7 +114,7 @@ class Builder:
                 self._layers[names[path]].parameters.append(corrected)
         return repairs
 
-    def simulated(self, warnings: tuple[str, ...], repairs: tuple[Repair, ...]) -> Simulated:
+    def simulated(self, warnings: tuple[str, ...], repairs: tuple[Repair, ...], folded: dict[str, str]) -> Simulated:
         """The graph with all of it rounded."""
         self._switch_on()
         tensors = tuple(
@@ -126,7 +126,7 @@ class Builder:
             if (cost := self._costs.get((name, kind))) and 0 < cost.noise.signal < math.inf
         )
         size = math.ceil(self._bytes + sum(_bytes(point.rounding) for point in self._points))
-        return Simulated(self.graph, tensors, (*warnings, *self._warnings), repairs, size, dict(self._layers))
+        return Simulated(self.graph, tensors, (*warnings, *self._warnings), repairs, folded, size, dict(self._layers))
 
     def _switch_on(self) -> None:
         for layer in self._layers.values():

@@ -74,7 +74,7 @@ def simulate(
         lambda graph: repairing.corrected(lambda: graph, equalized, roundings)[1],
     )
     repairs = in_source((*equalization, *clipping, *correction), rewritten.sources)
-    return builder.simulated(plan.notes, repairs)
+    return builder.simulated(plan.notes, repairs, rewritten.norms.homes)
 
 
 def _roundings(wanted: Mapping[str, Treatment], plan: Plan) -> dict[str, Rounding]:

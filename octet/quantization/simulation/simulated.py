@@ -50,6 +50,7 @@ class Simulated:
         tensors: The error of each weight and of each layer's input; the input is that of the float model.
         warnings: What in the recipe did not apply.
         repairs: What each repair did before.
+        folded: Batch norms that `module` has no more -> the layer that each became part of.
         parameter_bytes: What the parameters would take, the rounded ones packed to their bits with their scales.
     """
 
@@ -57,6 +58,7 @@ class Simulated:
     tensors: tuple[SimulatedTensor, ...]
     warnings: tuple[str, ...]
     repairs: tuple[Repair, ...]
+    folded: dict[str, str]
     parameter_bytes: int
     _layers: dict[str, RoundedLayer] = field(repr=False)
 
