@@ -30,5 +30,10 @@ def kept(*modules: torch.nn.Module) -> Iterator[None]:
                     buffer.copy_(values[name])
 
 
+def has_state(module: torch.nn.Module) -> bool:
+    """Whether `module` changes as it runs."""
+    return bool(_state(module))
+
+
 def _state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: buffer for name, buffer in module.named_buffers() if name.startswith(STATE)}

@@ -13,6 +13,7 @@ import torch
 from torch import fx
 
 from octet.errors import InvalidModelError
+from octet.state import has_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +86,16 @@ def _forget_dead_builtins(module: torch.nn.Module) -> None:
 def freeze(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     """`scripted` with its weights folded in as constants, which lets torch fold batch norms and drop dead branches."""
     return cast("torch.jit.ScriptModule", torch.jit.freeze(scripted))
+
+
+def as_saved(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """`scripted` in the form that artifacts have: frozen, which is faster and smaller, unless it changes as it runs."""
+    if has_state(scripted):
+        return scripted
+    try:
+        return freeze(scripted)
+    except RuntimeError:  # torch cannot freeze every module: it is saved as it is then
+        return scripted
 
 
 def optimize(frozen: torch.jit.ScriptModule) -> torch.jit.ScriptModule:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 def report_of(job: Job, quantized: Quantized) -> Report:
     """What was done to the model of `job`, and what it did; the engine must be set."""
-    fp32, int8 = (torchscript.saved_bytes(model) for model in (job.scripted, quantized.scripted))
+    forms = (torchscript.as_saved(job.scripted), quantized.scripted)
+    fp32, int8 = (torchscript.saved_bytes(model) for model in forms)
     return figures_of(
         job,
         quantized.scripted,

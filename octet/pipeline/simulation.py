@@ -23,7 +23,7 @@ def simulation(job: Job) -> Result:
     recipe, stages = job.recipe, job.stages
     simulated = simulate(job.module, recipe, inputs=job.inputs, calibration=job.data.calibration, on_stage=stages.at)
     stages.at("convert", 0.0, "compiling")
-    scripted = torchscript.script(simulated.module)
+    scripted = torchscript.as_saved(torchscript.script(simulated.module))
     report = figures_of(
         job,
         scripted,
@@ -39,7 +39,7 @@ def simulation(job: Job) -> Result:
 
 def _size(job: Job, simulated: Simulated) -> Size:
     """The file of fp32, with its parameters packed to the bits they are rounded to."""
-    fp32 = torchscript.saved_bytes(job.scripted)
+    fp32 = torchscript.saved_bytes(torchscript.as_saved(job.scripted))
     packed = fp32 - sum(parameter.nbytes for parameter in job.module.parameters()) + simulated.parameter_bytes
     return Size(fp32=fp32, int8=packed, ratio=fp32 / packed)
 

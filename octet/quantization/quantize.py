@@ -180,7 +180,7 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
     if not has_int8(int8):
         plan = plan.noting("Nothing was quantized: the report gives the reason for each layer.")
     repairs = in_source((*job.repairs, *clipping, *correction), job.rewritten.sources)
-    return Quantized(int8, scripted, job.rewritten, observed, plan, epochs, repairs)
+    return Quantized(int8, torchscript.as_saved(scripted), job.rewritten, observed, plan, epochs, repairs)
 
 
 def _without_unreached(job: _Job, plan: Plan, unreached: frozenset[Unit]) -> Plan:
@@ -238,4 +238,4 @@ def _float(job: _Job, plan: Plan) -> Quantized:
     """The float model, for where there is nothing to quantize."""
     module = job.module.eval()
     repairs = in_source(job.repairs, job.rewritten.sources)
-    return Quantized(module, torchscript.script(module), job.rewritten, module, plan, (), repairs)
+    return Quantized(module, torchscript.as_saved(torchscript.script(module)), job.rewritten, module, plan, (), repairs)

@@ -53,7 +53,7 @@ class Fidelity(Part):
 
 
 class Size(Part):
-    """Both models as saved TorchScript files."""
+    """Both models as saved TorchScript files, frozen."""
 
     fp32: int
     int8: int
