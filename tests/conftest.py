@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes, tests of the service stay in one: each of them keeps the machine busy by itself."""
+    """Two processes share the tests, each in the usual order: torch gives some warnings once in a process.
+
+    Those of the service start servers and keep the machine busy by themselves, so they stay together.
+    """
+    library = Path(__file__).parent / "octet"
     for item in items:
-        if not item.path.is_relative_to(Path(__file__).parent / "octet"):
-            item.add_marker(pytest.mark.xdist_group("service"))
+        item.add_marker(pytest.mark.xdist_group("library" if item.path.is_relative_to(library) else "service"))
 
 
 @pytest.fixture(scope="session")
