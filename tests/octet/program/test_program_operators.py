@@ -28,6 +28,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The TorchScript type system doesn't support instance-level annotations"),
     # torch's word to those who call these: they are here because models do.
     pytest.mark.filterwarnings("ignore:torch.(chain_matmul|qr|cholesky|triangular_solve|lu_solve|norm|svd|range)"),
+    pytest.mark.filterwarnings("ignore:The reduce argument of torch.scatter with Tensor src is deprecated"),
+    pytest.mark.filterwarnings(r"ignore:index_reduce\(\) is in beta"),
 ]
 
 CALLS: dict[str, Callable[[Tensor], object]] = {
