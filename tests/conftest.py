@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests, each in the usual order: torch gives some warnings once in a process.
-
-    Those of the service start servers and keep the machine busy by themselves, so they stay together.
-    """
-    library = Path(__file__).parent / "octet"
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("library" if item.path.is_relative_to(library) else "service"))
-
-
 @pytest.fixture(scope="session")
 def servers_dir() -> Iterator[Path]:
     # Not pytest's: each run of pytest closes its base directory again, which Postgres must pass when we are root.
