@@ -11,7 +11,6 @@ from octet.analysis import rank_layers
 from octet.errors import OctetError, QuantizationFailedError
 from octet.measure import best_float_form, compare, measure_latency, measuring_alone, threads_of
 from octet.pipeline.gates import judge
-from octet.quantization import simulate
 from octet.report import Search, Trial
 from octet.rules import rule_of
 from octet.search import SPENT, Candidate, Measured, better, explore, on_pareto_front
@@ -150,10 +149,9 @@ class _Trials:
 
         Without those that the user has a rule for: it goes before any of the search.
         """
+        self._check_budget(time.monotonic())
         say, job = self._say("ranking the layers"), self.job
-        simulated = simulate(
-            job.module, candidate.recipe, inputs=job.inputs, calibration=job.data.calibration, on_stage=say
-        )
+        simulated = replace(job, recipe=candidate.recipe).simulated(say)
         samples = (job.data.calibration or job.data.evaluation).take(slice(0, MOST_RANKING_SAMPLES))
         ranking = rank_layers(
             simulated, job.module, samples, lambda done, of: say("measure", done / of, f"layer {done} of {of}")

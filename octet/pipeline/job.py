@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from octet import torchscript
-from octet.quantization import Checkpoint, quantize_module
+from octet.quantization import Checkpoint, quantize_module, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from octet.pipeline.stages import Stages
     from octet.program import Program
     from octet.progress import Stage
-    from octet.quantization import Quantized
+    from octet.quantization import Quantized, Simulated
     from octet.recipe import Recipe
 
 SAMPLE_SIZE = 4
@@ -71,6 +71,12 @@ class Job:
             training=self.data.training if self.recipe.method == "qat" else None,
             checkpoint=self._checkpoint(),
             on_stage=on_stage,
+        )
+
+    def simulated(self, on_stage: Callable[[Stage, float, str], None]) -> Simulated:
+        """The model with the rounding of the recipe faked."""
+        return simulate(
+            self.module, self.recipe, inputs=self.inputs, calibration=self.data.calibration, on_stage=on_stage
         )
 
     def _checkpoint(self) -> Checkpoint | None:

@@ -18,7 +18,7 @@ from octet.measure import (
     threads_of,
 )
 from octet.pipeline.gates import judge, not_judged
-from octet.quantization import reduces_range, simulate
+from octet.quantization import reduces_range
 from octet.report import EngineFacts, ModelFacts, Report, Size
 from octet.version import __version__
 
@@ -57,13 +57,7 @@ def _sensitivity(job: Job) -> Sensitivity | None:
     if not job.recipe.measure.sensitivity:
         return None
     say = partial(job.stages.at, "measure")
-    simulated = simulate(
-        job.module,
-        job.recipe,
-        inputs=job.inputs,
-        calibration=job.data.calibration,
-        on_stage=lambda _, share, message: say(0.7 + 0.05 * share, message),
-    )
+    simulated = job.simulated(lambda _, share, message: say(0.7 + 0.05 * share, message))
     return sensitivity(
         simulated,
         job.module,

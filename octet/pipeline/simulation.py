@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from octet import torchscript
 from octet.pipeline.reporting import figures_of
 from octet.pipeline.result import Result
-from octet.quantization import simulate
 from octet.report import LayerFacts, Size
 
 if TYPE_CHECKING:
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
 
 def simulation(job: Job) -> Result:
     """The model of `job` with its rounding simulated: nothing is timed, and its size is computed."""
-    recipe, stages = job.recipe, job.stages
-    simulated = simulate(job.module, recipe, inputs=job.inputs, calibration=job.data.calibration, on_stage=stages.at)
-    stages.at("convert", 0.0, "compiling")
+    simulated = job.simulated(job.stages.at)
+    job.stages.at("convert", 0.0, "compiling")
     scripted = torchscript.as_saved(torchscript.script(simulated.module))
     report = figures_of(
         job,
