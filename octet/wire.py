@@ -7,10 +7,10 @@ service's database.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from octet.progress import Stage
 from octet.recipe import Recipe
@@ -46,6 +46,7 @@ class Model(_Message):
     created_at: datetime
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
+    expires_at: datetime | None = Field(None, description="When it is deleted by itself.")
     parameters: int
     torch_version: str = Field(description="The torch that exported it.")
     notes: list[str] = Field([], description="What became of it as it was read, such as a change of precision.")
@@ -65,6 +66,7 @@ class Dataset(_Message):
     sha256: str
     size: int = Field(description="Bytes.")
     created_at: datetime
+    expires_at: datetime | None = Field(None, description="When it is deleted by itself.")
     samples: int
     arrays: dict[str, ArraySpec]
 
@@ -79,6 +81,12 @@ class JobCreate(BaseModel):
     calibration: UUID | None = Field(None, description="Id of the dataset that activation ranges come from.")
     evaluation: UUID | None = Field(None, description="Id of the dataset that accuracy is measured on.")
     name: str | None = Field(None, max_length=200, description="A label.")
+    reuse: bool = Field(
+        False, description="Take the result of an earlier job with the same model, data, recipe and version, if any."
+    )
+    expires_at: AwareDatetime | None = Field(
+        None, description="When the job and all it made are purged; default: by the service's settings."
+    )
 
 
 class JobError(_Message):
@@ -107,6 +115,7 @@ class Job(_Message):
     verdict: Literal["passes", "fails"] | None = Field(None, description="Whether every gate of the recipe held.")
     metrics: list[Metric] = []
     error: JobError | None = None
+    expires_at: datetime | None = Field(None, description="When it is purged with all it made.")
     queued_at: datetime
     running_at: datetime | None = None
     cancelling_at: datetime | None = None
@@ -162,6 +171,14 @@ class EngineInfo(_Message):
     reduce_range: bool = Field(description="Whether 7-bit activations are its default.")
 
 
+class SandboxLayer(_Message):
+    """One thing that keeps a job's process from what it has no need of."""
+
+    name: str = Field(description="For example `seccomp` or `landlock`.")
+    holds: bool = Field(description="Whether it holds on this host: tried, not assumed.")
+    detail: str = Field("", description="What it does, or why it does not hold.")
+
+
 class Worker(_Message):
     """A worker that has been heard of lately."""
 
@@ -172,6 +189,8 @@ class Worker(_Message):
     slots: int = Field(description="How many jobs it runs at a time.")
     jobs: list[UUID] = Field(description="What it is running now.")
     engines: list[str] = Field(description="Engines its torch has.")
+    sandbox: list[SandboxLayer] = Field([], description="What stands between a job and the host it runs on.")
+    protocol: int = Field(1, description="The newest kind of job that it can do.")
     started_at: datetime
     seen_at: datetime
 
@@ -181,6 +200,95 @@ class Health(_Message):
 
     status: Literal["ok", "degraded"]
     checks: dict[str, str] = Field(description="Each part, `ok` or what is wrong with it.")
+
+
+Scope = Literal["read", "submit", "admin"]
+
+
+class KeyInfo(_Message):
+    """The key that a request is made with, and what is left of what it may use."""
+
+    id: UUID
+    name: str
+    owner: str = Field(description="Whom everything made with it belongs to.")
+    scopes: list[Scope]
+    expires_at: datetime | None = None
+    stored_bytes: int = Field(description="What the owner's models, data and artifacts take.")
+    max_stored_bytes: int | None = Field(None, description="Null: no limit.")
+    unfinished_jobs: int = Field(description="The owner's queued and running jobs.")
+    max_unfinished_jobs: int | None = Field(None, description="Null: no limit.")
+    max_requests_per_minute: int | None = Field(None, description="Null: no limit.")
+
+
+class SessionCreate(BaseModel):
+    """Signing in on the page. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(max_length=200, description="An API key.")
+
+
+class AuditEntry(_Message):
+    """Who did what."""
+
+    id: int
+    at: datetime
+    owner_id: UUID | None = Field(None, description="Null: the service itself, or its operator.")
+    key_id: UUID | None = None
+    request_id: str | None = None
+    action: str = Field(description="What was done to what, for example `job.create`.")
+    subject_id: str | None = None
+    detail: dict[str, Any] = {}
+
+
+class PartialUpload(_Message):
+    """A file that arrives in parts (tus 1.0)."""
+
+    id: UUID
+    kind: Literal["model", "dataset"]
+    name: str | None = None
+    size: int = Field(description="Bytes of the whole file.")
+    received: int = Field(description="Bytes that have arrived.")
+    created_at: datetime
+    expires_at: datetime = Field(description="When it is given up, unless bytes arrive.")
+    result: UUID | None = Field(None, description="Id of the model or dataset it became.")
+
+
+JobEnd = Literal["job.succeeded", "job.failed", "job.cancelled"]
+
+
+class WebhookCreate(BaseModel):
+    """An address to tell when jobs end. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(max_length=2000, description="`https://…`; its host must have a public address.")
+    events: list[JobEnd] = Field(list(get_args(JobEnd)), min_length=1, description="Which ends to tell of.")
+
+
+class Webhook(_Message):
+    """An address that is told when jobs end."""
+
+    id: UUID
+    url: str
+    events: list[JobEnd]
+    created_at: datetime
+    disabled_at: datetime | None = Field(None, description="Set when it has failed for too long.")
+    secret: str | None = Field(None, description="What signatures are made with; shown once, when it is made.")
+
+
+class WebhookDelivery(_Message):
+    """One message to one webhook."""
+
+    id: UUID = Field(description="The `webhook-id` of every attempt.")
+    job: UUID
+    event: JobEnd
+    attempts: int
+    created_at: datetime
+    next_at: datetime | None = Field(None, description="When it is tried again; null: delivered, or given up.")
+    delivered_at: datetime | None = None
+    status: int | None = Field(None, description="HTTP status of the last answer.")
+    error: str | None = Field(None, description="Why the last attempt failed.")
 
 
 class ProblemField(_Message):

@@ -26,6 +26,9 @@ from octet.wire import JobState
 from store.columns import Text
 from store.states import STATES
 
+# The owner of everything that was there before there were owners; `keys create` makes keys of theirs by default.
+FIRST_OWNER = "00000000-0000-0000-0000-000000000001"
+
 
 class Base(DeclarativeBase):
     """What every table shares: timestamps with time zone, JSONB, and predictable constraint names for Alembic."""
@@ -52,18 +55,61 @@ def _now() -> Mapped[datetime]:
     return mapped_column(server_default=func.now())
 
 
+class Owner(Base):
+    """Whom models, datasets, jobs and webhooks belong to. Several keys may act for one, so a key can be replaced."""
+
+    __tablename__ = "owners"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = _now()
+
+
 class ApiKey(Base):
-    """Who may call. Only the key's sha-256 is kept."""
+    """Who may call, and how much. Only the key's sha-256 is kept."""
 
     __tablename__ = "api_keys"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("owners.id"), index=True, server_default=FIRST_OWNER)
     name: Mapped[str]
     prefix: Mapped[str] = mapped_column(comment="First characters of the key, to tell keys apart.")
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(String), server_default="{read,submit,admin}")
+    max_stored_bytes: Mapped[int | None] = mapped_column(BigInteger, comment="Null: the service's setting.")
+    max_unfinished_jobs: Mapped[int | None] = mapped_column(comment="Queued and running. Null: the service's setting.")
+    max_requests_per_minute: Mapped[int | None] = mapped_column(comment="Null: the service's setting.")
     created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class BrowserSession(Base):
+    """Somebody signed in on the page. Only the sha-256 of what the cookie holds is kept."""
+
+    __tablename__ = "browser_sessions"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime]
+
+
+class AuditEntry(Base):
+    """Who did what. Nothing is ever deleted here, and nothing refers to what may be."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index("ix_audit_log_owner", "owner_id", "id"), Index("ix_audit_log_subject", "subject_id"))
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = _now()
+    owner_id: Mapped[UUID | None] = mapped_column(comment="Null: the service itself, or its operator.")
+    key_id: Mapped[UUID | None]
+    request_id: Mapped[str | None]
+    action: Mapped[str] = mapped_column(comment="What was done to what: `job.create`, `model.delete`, `key.revoke`.")
+    subject_id: Mapped[str | None] = mapped_column(comment="Id of what it was done to.")
+    detail: Mapped[dict[str, Any]] = mapped_column(server_default="{}", comment="Names and sizes; never content.")
 
 
 class Blob(Base):
@@ -87,16 +133,18 @@ class BlobChunk(Base):
 
 
 class Upload(Base):
-    """What models and datasets have in common: a label on a blob."""
+    """What models and datasets have in common: a label on a blob. The same bytes of two owners are two rows on one."""
 
     __abstract__ = True
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("owners.id"), server_default=FIRST_OWNER)
     name: Mapped[str]
     sha256: Mapped[str | None] = mapped_column(ForeignKey("blobs.sha256"), comment="Null once deleted.")
     size: Mapped[int] = mapped_column(BigInteger)
     spec: Mapped[dict[str, Any]] = mapped_column(comment="octet.spec, as JSON.")
     created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime | None] = mapped_column(index=True, comment="When it is deleted by itself.")
     deleted_at: Mapped[datetime | None]
 
 
@@ -105,8 +153,9 @@ class Model(Upload):
 
     __tablename__ = "models"
     __table_args__ = (
-        Index("uq_models_sha256", "sha256", unique=True),
-        Index("ix_models_newest", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index("uq_models_content", "owner_id", "sha256", unique=True),
+        Index("ix_models_sha256", "sha256"),
+        Index("ix_models_newest", "owner_id", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
     )
 
 
@@ -115,9 +164,40 @@ class Dataset(Upload):
 
     __tablename__ = "datasets"
     __table_args__ = (
-        Index("uq_datasets_sha256", "sha256", unique=True),
-        Index("ix_datasets_newest", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index("uq_datasets_content", "owner_id", "sha256", unique=True),
+        Index("ix_datasets_sha256", "sha256"),
+        Index("ix_datasets_newest", "owner_id", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
     )
+
+
+class PartialUpload(Base):
+    """A file that arrives in parts (tus 1.0), and what became of it."""
+
+    __tablename__ = "partial_uploads"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("owners.id"), index=True)
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id"))
+    kind: Mapped[str] = mapped_column(comment="`model` or `dataset`.")
+    name: Mapped[str | None]
+    metadata_: Mapped[str] = mapped_column("metadata", server_default="", comment="The header, as it was sent.")
+    size: Mapped[int] = mapped_column(BigInteger, comment="Bytes of the whole file.")
+    received: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="Bytes that are stored: tus' offset.")
+    upload_expires_at: Mapped[datetime | None] = mapped_column(comment="`expires_at` of the model or dataset.")
+    created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime] = mapped_column(index=True, comment="When it is given up, unless bytes arrive.")
+    result_id: Mapped[UUID | None] = mapped_column(comment="The model or dataset it became.")
+    error: Mapped[dict[str, Any] | None] = mapped_column(comment="Why it became none.")
+
+
+class PartialUploadChunk(Base):
+    """Up to a MiB of a file that arrives in parts; any chunk may be shorter."""
+
+    __tablename__ = "partial_upload_chunks"
+
+    upload_id: Mapped[UUID] = mapped_column(ForeignKey("partial_uploads.id", ondelete="CASCADE"), primary_key=True)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True, comment="Offset of its first byte in the file.")
+    data: Mapped[bytes]
 
 
 class Job(Base):
@@ -127,12 +207,15 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(f"state IN ({', '.join(repr(state) for state in STATES)})", name="state"),
         Index("uq_jobs_idempotency", "key_id", "idempotency_key", unique=True),
-        Index("ix_jobs_newest", "queued_at", "id"),
+        Index("ix_jobs_newest", "owner_id", "queued_at", "id"),
+        Index("ix_jobs_result", "owner_id", "result_key", postgresql_where=text("state = 'succeeded'")),
+        Index("ix_jobs_unfinished", "owner_id", postgresql_where=text("state IN ('queued', 'running', 'cancelling')")),
         Index("ix_jobs_queue", "queued_at", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_leases", "lease_until", postgresql_where=text("state IN ('running', 'cancelling')")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("owners.id"), server_default=FIRST_OWNER)
     name: Mapped[str | None]
     key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id"))
     model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id"), index=True)
@@ -141,6 +224,15 @@ class Job(Base):
     recipe: Mapped[dict[str, Any]]
     idempotency_key: Mapped[str | None] = mapped_column(comment="Unique among the jobs of one API key.")
     request_sha256: Mapped[str] = mapped_column(String(64), comment="Of the canonical request, for idempotency.")
+    result_key: Mapped[str | None] = mapped_column(
+        String(64), comment="sha-256 of model, data, recipe and version: jobs with the same one give the same result."
+    )
+    protocol: Mapped[int] = mapped_column(
+        server_default="1", comment="What a worker must know to do it: store.protocol."
+    )
+    request_id: Mapped[str | None] = mapped_column(comment="Of the request that submitted it: joins the logs.")
+    traceparent: Mapped[str | None] = mapped_column(comment="W3C trace context of that request.")
+    expires_at: Mapped[datetime | None] = mapped_column(index=True, comment="When it is purged by itself.")
 
     state: Mapped[JobState] = mapped_column(String, server_default="queued")
     stage: Mapped[str | None]
@@ -236,6 +328,72 @@ class LayerMetric(Base):
     rank: Mapped[int | None]
 
 
+class JobStatistic(Base):
+    """Counts of ended jobs. They outlive the jobs, so that a purge does not turn a counter back."""
+
+    __tablename__ = "job_statistics"
+
+    method: Mapped[str] = mapped_column(primary_key=True)
+    engine: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[JobState] = mapped_column(String, primary_key=True)
+    bucket: Mapped[float] = mapped_column(
+        primary_key=True, comment="Upper bound in seconds of the run; may be infinite."
+    )
+    jobs: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float] = mapped_column(comment="Of all of them together.")
+
+
+class IdempotencyRecord(Base):
+    """A request that carried an Idempotency-Key, and the answer that it got."""
+
+    __tablename__ = "idempotency_records"
+
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[str | None] = mapped_column(String(64), comment="Of method, address and body; null before.")
+    status: Mapped[int | None] = mapped_column(comment="Null while the request is being answered.")
+    headers: Mapped[dict[str, Any] | None]
+    body: Mapped[bytes | None]
+    created_at: Mapped[datetime] = _now()
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True, comment="Renewed while it runs.")
+
+
+class Webhook(Base):
+    """An address that is told when a job ends."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("owners.id"), index=True)
+    url: Mapped[str]
+    secret: Mapped[str] = mapped_column(comment="`whsec_` and base64; it signs, so it cannot be kept as a hash.")
+    events: Mapped[list[str]] = mapped_column(ARRAY(String), comment="`job.succeeded`, `job.failed`, `job.cancelled`.")
+    created_at: Mapped[datetime] = _now()
+    disabled_at: Mapped[datetime | None] = mapped_column(comment="Set when it has failed for too long.")
+
+
+class WebhookDelivery(Base):
+    """One message to one webhook, and how far it has come. Written with the change that it tells of."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("ix_webhook_deliveries_due", "next_at", postgresql_where=text("next_at IS NOT NULL")),
+        Index("ix_webhook_deliveries_newest", "webhook_id", "created_at", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    job_id: Mapped[UUID] = mapped_column(comment="No reference: the job may be purged before it is delivered.")
+    event: Mapped[str]
+    payload: Mapped[str] = mapped_column(comment="The very bytes that are signed.")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_at: Mapped[datetime | None] = mapped_column(comment="Null: delivered, or given up.")
+    created_at: Mapped[datetime] = _now()
+    delivered_at: Mapped[datetime | None]
+    status: Mapped[int | None] = mapped_column(comment="HTTP status of the last answer.")
+    error: Mapped[str | None] = mapped_column(comment="Why the last attempt failed.")
+
+
 class Worker(Base):
     """A worker process. One not seen for a lease is gone."""
 
@@ -247,5 +405,7 @@ class Worker(Base):
     version: Mapped[str]
     slots: Mapped[int]
     engines: Mapped[list[Any]]
+    sandbox: Mapped[list[Any]] = mapped_column(server_default="[]", comment="Which layers hold on its host.")
+    protocol: Mapped[int] = mapped_column(server_default="1", comment="The newest kind of job that it can do.")
     started_at: Mapped[datetime] = _now()
     seen_at: Mapped[datetime] = _now()

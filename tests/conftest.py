@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -15,7 +16,7 @@ from server.embedded import EmbeddedPostgres, EmbeddedRedis
 from store import migrate
 from store.database import Database
 from store.settings import Settings
-from store.tables import Base
+from store.tables import FIRST_OWNER, Base, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,10 +69,11 @@ def _do_not_wait_for_the_disk(url: str) -> None:
 
 @pytest.fixture
 def database(migrated_database: Database) -> Database:
-    """A migrated database with empty tables."""
+    """A migrated database with empty tables, but for the owner that there always is."""
     with migrated_database.begin() as session:
         for table in reversed(Base.metadata.sorted_tables):  # a hundred times as fast as TRUNCATE
             session.execute(table.delete())
+        session.add(Owner(id=UUID(FIRST_OWNER), name="default"))
     return migrated_database
 
 
