@@ -32,6 +32,9 @@ class Telemetry:
         self._uploaded = Counter(
             "octet_upload_bytes", "Bytes of uploads that were stored.", ["kind"], registry=self._registry
         )
+        self._refused = Counter(
+            "octet_requests_refused", "Requests that were not let in, by reason.", ["reason"], registry=self._registry
+        )
         self._jobs = Gauge("octet_jobs", "Jobs by state.", ["state"], registry=self._registry)
         self._queue_age = Gauge(
             "octet_queue_oldest_seconds", "How long the first queued job has waited.", registry=self._registry
@@ -44,6 +47,10 @@ class Telemetry:
     def uploaded(self, kind: str, size: int) -> None:
         """Count an upload that was stored."""
         self._uploaded.labels(kind).inc(size)
+
+    def refused(self, reason: str) -> None:
+        """Count a request that was not let in. Reasons are few and fixed, such as `unknown_key` or `rate_limited`."""
+        self._refused.labels(reason).inc()
 
     def render(self, jobs: Mapping[JobState, int], queue_age: float) -> bytes:
         """The figures in Prometheus' text format, with the jobs by state and the queue's age in seconds."""
