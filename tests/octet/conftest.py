@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from store.settings import Settings
 
 
+# torch gives some of its warnings once in a process: then the order of the tests would decide which of them meets one.
+torch.set_warn_always(True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def single_thread() -> None:
     """The models here are too small for two threads: one that waits for work spins, which takes the time of a core."""

@@ -30,6 +30,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:torch.(chain_matmul|qr|cholesky|triangular_solve|lu_solve|norm|svd|range)"),
     pytest.mark.filterwarnings("ignore:The reduce argument of torch.scatter with Tensor src is deprecated"),
     pytest.mark.filterwarnings(r"ignore:index_reduce\(\) is in beta"),
+    pytest.mark.filterwarnings("ignore:torch.meshgrid. in an upcoming release"),
+    pytest.mark.filterwarnings("ignore:at..(nuclear|frobenius)_norm is deprecated"),
+    pytest.mark.filterwarnings("ignore:A window was not provided"),
+    pytest.mark.filterwarnings(r"ignore:torch.searchsorted\(\). input value tensor is non-contiguous"),
 ]
 
 CALLS: dict[str, Callable[[Tensor], object]] = {

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor"),
-    pytest.mark.filterwarnings("ignore:Please use quant_min and quant_max to specify the range"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Please use quant_min and quant_max to specify the range")
 
 
 def _static_int8(module: nn.Module, data: Tensor) -> nn.Module:

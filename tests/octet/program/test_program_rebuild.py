@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # torch's own code, as it scripts and prepares its own modules.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The TorchScript type system doesn't support instance-level annotations"),
-    pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor"),
     pytest.mark.filterwarnings("ignore:torch.inf detected in input tensor"),  # the causal mask
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
     pytest.mark.filterwarnings("ignore:Please use quant_min and quant_max to specify the range"),

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The TorchScript type system doesn't support instance-level annotations"),
-    pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor"),
     # torch's own, in run_decompositions and in the saving of a program
     pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning"),
 ]
