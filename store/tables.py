@@ -191,7 +191,7 @@ class PartialUpload(Base):
 
 
 class PartialUploadChunk(Base):
-    """Up to a MiB of a file that arrives in parts; any chunk may be shorter."""
+    """Up to a MiB of a file that arrives in parts; any chunk may be shorter. Stored as those of blobs are."""
 
     __tablename__ = "partial_upload_chunks"
 

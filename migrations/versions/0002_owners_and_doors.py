@@ -214,6 +214,7 @@ def _create_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("upload_id", "start", name=op.f("pk_partial_upload_chunks")),
     )
+    op.execute("ALTER TABLE partial_upload_chunks ALTER COLUMN data SET STORAGE EXTERNAL")
 
 
 def _extend_tables() -> None:

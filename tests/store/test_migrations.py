@@ -58,7 +58,8 @@ def test_processes_that_upgrade_at_the_same_time_do_not_disturb_each_other(empty
     assert migrate.is_current(empty_database)
 
 
-def test_postgres_does_not_try_to_compress_chunks(database: Database) -> None:
-    query = "SELECT attstorage FROM pg_attribute WHERE attrelid = 'blob_chunks'::regclass AND attname = 'data'"
+@pytest.mark.parametrize("table", ["blob_chunks", "partial_upload_chunks"])
+def test_postgres_does_not_try_to_compress_chunks(table: str, database: Database) -> None:
+    query = "SELECT attstorage FROM pg_attribute WHERE attrelid = CAST(:table AS regclass) AND attname = 'data'"
     with database.begin() as session:
-        assert session.scalar(text(query)) == "e"  # EXTERNAL
+        assert session.scalar(text(query), {"table": table}) == "e"  # EXTERNAL
