@@ -14,7 +14,7 @@ from store.columns import to_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["UNAVAILABLE", "Database", "Session"]
+__all__ = ["UNAVAILABLE", "Database", "Session", "binary_cursor"]
 
 # libpq's settings, so that a machine that vanished without a word is noticed well within a lease: left to itself, TCP
 # would wait a quarter of an hour, and a worker in the middle of a query could neither renew a lease nor stop its job.
@@ -55,3 +55,10 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def binary_cursor(session: Session) -> psycopg.Cursor:
+    """A cursor of the session's own connection that takes values in binary: eight times as fast as bytea's text."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)  # noqa: S101 - for mypy: Database always uses psycopg
+    return connection.cursor(binary=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from octet.errors import OctetError
+from octet.errors import FieldError, OctetError
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from octet.wire import JobState
 
 
@@ -48,6 +50,12 @@ class JobEndedError(ConflictError):
         self.state = state
 
 
+class JobUnfinishedError(ConflictError):
+    """The job has not ended, so it cannot be purged."""
+
+    code = "job_unfinished"
+
+
 class IdempotencyMismatchError(ConflictError):
     """The idempotency key was used before, for another request."""
 
@@ -58,6 +66,37 @@ class InUseError(ConflictError):
     """An unfinished job needs it."""
 
     code = "in_use"
+
+
+class UploadOffsetError(ConflictError):
+    """The part of a file does not follow what has arrived."""
+
+    code = "upload_offset"
+
+
+class UploadBusyError(ConflictError):
+    """Another request is adding to the upload, or reading it through, at this moment."""
+
+    code = "upload_busy"
+
+
+class UploadExpiredError(NotFoundError):
+    """The upload was given up, because nothing arrived for too long."""
+
+    code = "upload_expired"
+
+
+class RefusedUploadError(OctetError):
+    """The file was refused before: this says again why.
+
+    Args:
+        refusal: Code, message, hint and fields of the first error, as `store.partial` keeps them.
+    """
+
+    def __init__(self, refusal: dict[str, Any]) -> None:
+        fields = [FieldError(**field) for field in refusal["errors"]]
+        super().__init__(refusal["message"], hint=refusal["hint"], errors=fields)
+        self.code = refusal["code"]
 
 
 class ContentMismatchError(OctetError):
