@@ -12,7 +12,7 @@ from celery.worker import WorkController, state
 from store.database import Database
 from store.hints import Hints
 from worker.app import create_app
-from worker.limits import threads
+from worker.chores import CHORES, Chores
 from worker.pool import SlotPool
 from worker.reconciler import Reconciler
 from worker.runner import Runner
@@ -33,17 +33,20 @@ def run(settings: Settings) -> int:
         The exit status.
     """
     worker_id = uuid4()
-    database = Database(settings.database_url, pool_size=2 * settings.worker_slots + 1)
+    database = Database(settings.database_url, pool_size=2 * settings.worker_slots + 1 + len(CHORES))
     hints = Hints(settings.redis_url)
-    spares = Spares(settings.worker_slots, threads=threads(settings))
+    spares = Spares(settings)
     runner = Runner(database, settings, spares, worker_id)
     reconciler = Reconciler(database, hints, settings, spares=spares, runner=runner, worker_id=worker_id)
+    chores = Chores(database, settings)
     _stop_on_signals(runner)
     reconciler.start()
+    chores.start()
     _log.info("worker starts", worker_id=str(worker_id), slots=settings.worker_slots)
     try:
         return _consume(settings, runner)
     finally:
+        chores.stop()
         reconciler.stop()
         spares.close()
         # Only now that this worker takes no more hints.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,6 +11,7 @@ import structlog
 from octet.version import __version__
 from store import leases, workers
 from store.database import UNAVAILABLE
+from worker.rounds import Rounds
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,10 +26,7 @@ _log = structlog.get_logger()
 
 
 class Reconciler:
-    """A thread that, every so often, tends the spares, shows that the worker is alive, and looks after lost jobs.
-
-    Whatever fails is tried again the next time: Postgres and Redis may restart as they like.
-    """
+    """Tends the spares, shows that the worker is alive, and looks after lost jobs, every so often."""
 
     def __init__(
         self,
@@ -47,34 +44,20 @@ class Reconciler:
         self._spares = spares
         self._runner = runner
         self._worker_id = worker_id
-        self._stopped = Event()
-        self._thread = Thread(target=self._run, name="reconciler", daemon=True)
+        self._rounds = Rounds("reconciler", self._round, seconds=settings.reconcile_seconds)
 
     def start(self) -> None:
         """Begin, with a first round at once."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """End, and take the worker off the list."""
-        self._stopped.set()
-        self._thread.join()
+        self._rounds.stop()
         try:
             with self._database.begin() as session:
                 workers.forget(session, self._worker_id)
         except UNAVAILABLE as error:
             _log.warning("the worker could not be taken off the list; it will expire", error=str(error))
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self._round()
-            except UNAVAILABLE as error:
-                _log.warning("the database is away; trying again", error=str(error))
-            except Exception:  # noqa: BLE001 - see below
-                # Without this thread lost jobs would stay lost, so nothing may end it.
-                _log.exception("a round of the reconciler failed; trying again")
-            if self._stopped.wait(self._settings.reconcile_seconds):
-                return
 
     def _round(self) -> None:
         self._spares.tend()
@@ -84,7 +67,7 @@ class Reconciler:
                 session,
                 lease_seconds=self._settings.lease_seconds,
                 max_attempts=self._settings.max_attempts,
-                hint_after_seconds=self._settings.lease_seconds,
+                hint_after_seconds=self._settings.hint_seconds,
             )
         # A hint only wakes whoever is idle. While this worker is busy it leaves them to those who are not, so that
         # hints do not pile up on Redis.
