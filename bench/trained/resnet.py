@@ -1,29 +1,8 @@
 """A residual network. Source: He et al., Deep Residual Learning, arXiv:1512.03385, section 4.2."""
 
 import torch
+from models import BasicBlock
 from torch import Tensor, nn
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, added in place."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.relu = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.downsample = (
-            nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-            if stride != 1 or inputs != outputs
-            else nn.Identity()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        y += self.downsample(x)
-        return self.relu(y)
 
 
 class ResNet(nn.Module):
