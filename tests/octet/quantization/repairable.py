@@ -131,3 +131,15 @@ def perceptron_with_biased_rounding() -> nn.Module:
         second.weight[:, :1] = peaks
         second.bias += before - second.weight @ hidden
     return model
+
+
+class Rare(nn.Module):
+    """A layer that only samples with a large first value reach."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.rare, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, chosen = torch.relu(self.stem(x)), torch.nonzero(x[:, 0] > 50).squeeze(1)
+        return self.head(y.index_add(0, chosen, self.rare(y.index_select(0, chosen))))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from quantizing import quantized, recipe_of
-from repairable import accuracy, int8_accuracy, perceptron_with_biased_rounding
+from repairable import Rare, accuracy, int8_accuracy, perceptron_with_biased_rounding
 from torch import nn
 
 from octet.quantization import use_engine
@@ -97,18 +97,6 @@ def test_the_model_given_is_left_as_it_is() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     int8_accuracy(model, recipe_of("static", repairs=CORRECT))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-
-
-class Rare(nn.Module):
-    """A layer that only samples with a large first value reach."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.rare, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y, chosen = torch.relu(self.stem(x)), torch.nonzero(x[:, 0] > 50).squeeze(1)
-        return self.head(y.index_add(0, chosen, self.rare(y.index_select(0, chosen))))
 
 
 @pytest.mark.parametrize("method", ["static", "qat", "dynamic"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from channel_models import MODELS, UNSCALABLE, conv, uneven
 from quantizing import quantized, recipe_of, samples_of, sqnr_of, trace
-from repairable import accuracy, int8_accuracy, uneven_separable
+from repairable import Rare, accuracy, int8_accuracy, uneven_separable
 from torch import nn
 
 from octet.quantization.repairs import equalize
@@ -66,18 +66,6 @@ def test_channels_that_meet_something_else_keep_their_scale(name: str) -> None:
     assert repair.layers == ()
     assert "No channels" in repair.summary
     assert _distance(model, graph, inputs) == 0
-
-
-class Rare(nn.Module):
-    """A layer that only samples with a large first value reach."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.rare, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y, chosen = torch.relu(self.stem(x)), torch.nonzero(x[:, 0] > 50).squeeze(1)
-        return self.head(y.index_add(0, chosen, self.rare(y.index_select(0, chosen))))
 
 
 def test_what_the_example_reaches_with_no_sample_computes_the_same() -> None:
