@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 
 from api import document, pages, problems
 from api.auth import authenticate
+from api.idempotency import Idempotency
 from api.middleware import BodyLimit, Envelope
 from api.routes import artifacts, catalog, datasets, health, jobs, models
 from api.service import Service
@@ -57,6 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     uploads = dict.fromkeys((f"{_PREFIX}/models", f"{_PREFIX}/datasets"), settings.max_upload_bytes)
+    app.add_middleware(Idempotency)
     app.add_middleware(BodyLimit, default=_MAX_JSON_BYTES, uploads=uploads)
     app.add_middleware(Envelope, telemetry=telemetry)
     problems.install(app)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.openapi.utils import get_openapi
 
+from api import problems
+from api.idempotency import HEADER, MAX_KEY, REPLAYED
 from octet import wire
 
 if TYPE_CHECKING:
@@ -54,10 +56,31 @@ def install(app: FastAPI) -> None:
             )
             # Problems are referred to under their own media type, which FastAPI's `model=` cannot say.
             schema["components"]["schemas"].update(_schemas_of_problems())
+            for path in schema["paths"].values():
+                if "security" in path.get("post", {}):  # keys for repetition are told apart by who sends them
+                    _document_idempotency(path["post"])
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _document_idempotency(operation: dict[str, Any]) -> None:
+    """Say of a POST that it may be repeated."""
+    operation.setdefault("parameters", []).append(
+        {
+            "name": HEADER,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+            "description": "A request that is repeated with the same key, address and body is done once, and answered "
+            f"as the first time, with `{REPLAYED}: true`.",
+        }
+    )
+    for status, entry in problems.documented("idempotency_in_progress", "idempotency_mismatch").items():
+        known = operation["responses"].setdefault(str(status), {**entry, "description": ""})
+        if status != "default":
+            known["description"] = f"{known['description']} {entry['description']}".strip()
 
 
 def _schemas_of_problems() -> dict[str, Any]:
