@@ -9,7 +9,7 @@ from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from octet.wire import FINISHED
-from store import blobs, events, paging, uploads
+from store import blobs, durations, events, paging, uploads
 from store.errors import IdempotencyMismatchError, JobEndedError, NotFoundError
 from store.states import HELD, STATES, before
 from store.tables import Job, Metric
@@ -155,6 +155,7 @@ def transition(session: Session, job_id: UUID, to: JobState, *, attempt: int | N
         return False
     events.add(session, job, "state")
     if to in FINISHED:
+        durations.count(session, job)
         drop_checkpoint(session, job)
     return True
 
