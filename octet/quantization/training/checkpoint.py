@@ -131,9 +131,9 @@ def load(checkpoint: Checkpoint, fingerprint: str) -> Progress | None:
             for key in file.keys():  # noqa: SIM118 - it is no dict
                 part, name = key.split("/", 1)
                 parts[part][name] = file.get_tensor(key)
-    except (OSError, SafetensorError):
+        return Progress(_EPOCHS.validate_json(metadata["epochs"]), **parts)
+    except (OSError, SafetensorError, KeyError, ValueError):  # of bytes, of their frame, or of what stands in them
         return None
-    return Progress(_EPOCHS.validate_json(metadata["epochs"]), **parts)
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

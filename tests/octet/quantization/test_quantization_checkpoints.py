@@ -97,11 +97,27 @@ def test_a_checkpoint_of_something_else_is_not_gone_on_from(tmp_path: Path, chan
     assert result.epochs == train(None, **change).epochs
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:100], lambda _: b"", lambda _: b"\x80\x02no pickle is read"])
-def test_a_damaged_checkpoint_is_not_gone_on_from(tmp_path: Path, damage: Any) -> None:
-    path = tmp_path / "c"
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("interrupted") / "c"
     interrupted(path)
-    path.write_bytes(damage(path.read_bytes()))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:100],
+        lambda _: b"",
+        lambda _: b"\x80\x02no pickle is read",
+        lambda data: data.replace(b"epoch", b"epoxy", 1),
+        lambda data: data.replace(b"true", b"gone", 1),
+        lambda data: data.replace(b"optimizer/", b"pessimist/", 1),
+    ],
+)
+def test_a_damaged_checkpoint_is_not_gone_on_from(tmp_path: Path, checkpoint: bytes, damage: Any) -> None:
+    path = tmp_path / "c"
+    path.write_bytes(damage(checkpoint))
     result = train(path)
     assert any("a damaged one" in warning for warning in result.plan.warnings)
     assert len(result.epochs) == 5
