@@ -111,7 +111,7 @@ def first_line(error: Exception) -> str:
     missing = _NO_KERNEL.search(str(error))
     if missing:
         return f"torch has no int8 kernel for {missing[1]}"
-    lines = (line.partition(" INTERNAL ASSERT")[0].strip().rstrip(".") for line in str(error).splitlines())
+    lines = (line.partition(" INTERNAL ASSERT")[0].strip().rstrip(".!") for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)[:_MAX_REASON]
 
 

@@ -15,6 +15,7 @@ from octet.quantization import use_engine
 from octet.quantization.fallback import MOST_ROUNDS, settle
 from octet.quantization.plan import plan_layers
 from octet.quantization.qconfigs import QConfigs
+from octet.quantization.rehearsal import first_line
 from octet.quantization.rewrite import rewrite
 from octet.quantization.shapes import shapes_of
 
@@ -202,6 +203,17 @@ def test_where_nothing_can_be_quantized_the_model_comes_back_in_float_and_says_s
     assert methods_of(result) == {"0": "float"}
     assert "Nothing was quantized" in result.plan.warnings[-1]
     assert torch.equal(result.scripted(inputs), model(inputs))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("It should be specified for quantized clamp!", "It should be specified for quantized clamp"),
+        ("\nOut of memory.\nTry less.", "Out of memory"),
+    ],
+)
+def test_what_torch_says_becomes_part_of_a_sentence(said: str, told: str) -> None:
+    assert first_line(RuntimeError(said)) == told
 
 
 def test_a_model_of_which_no_layer_has_a_kernel_comes_back_in_float_and_says_so() -> None:
