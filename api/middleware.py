@@ -62,7 +62,10 @@ class Envelope:
                 _add_headers(message, request_id)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            self._telemetry.in_flight.track_inprogress(),
+        ):
             try:
                 await self._app(scope, receive, send_with_headers)
             except Exception:

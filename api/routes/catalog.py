@@ -42,6 +42,6 @@ def list_workers(session: Transaction, service: Parts) -> list[wire.Worker]:
 
 @router.get("/metrics", summary="Get metrics for Prometheus", response_class=Response)
 def get_metrics(session: Transaction, service: Parts) -> Response:
-    """Requests and uploads of this process, and the queue as the database has it, in Prometheus' text format."""
-    figures = service.telemetry.render(statistics.jobs_by_state(session), statistics.queue_age(session))
-    return Response(figures, media_type=CONTENT_TYPE_LATEST)
+    """Requests and uploads of this process, and how things stand as the database has it, in Prometheus' text format."""
+    figures = statistics.take(session, lease_seconds=service.settings.lease_seconds)
+    return Response(service.telemetry.render(figures), media_type=CONTENT_TYPE_LATEST)

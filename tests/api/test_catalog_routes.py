@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 from asking import problem
-from prometheus_client.parser import text_string_to_metric_families
 from serving import serve
 
 from api.app import create_app
@@ -78,24 +77,6 @@ def test_a_service_without_its_database_and_redis_says_so(settings: Settings) ->
         assert "ok" not in ready.json()["checks"].values()
         assert "127.0.0.1" not in ready.text
         assert problem(api.get("jobs")) == (503, "unavailable")
-
-
-def test_metrics_count_requests_uploads_and_jobs(api: httpx.Client, job: str, model_file: bytes) -> None:
-    api.get(f"jobs/{job}")
-    answer = api.get("metrics")
-
-    assert answer.headers["content-type"].startswith("text/plain")
-    samples = {
-        (sample.name, *sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-    }
-    got = ("octet_http_request_seconds_count", ("method", "GET"), ("route", "/jobs/{job_id}"), ("status", "200"))
-    assert samples[got] >= 1
-    assert samples["octet_upload_bytes_total", ("kind", "model")] >= len(model_file)
-    assert samples["octet_jobs", ("state", "queued")] == 1
-    assert samples["octet_jobs", ("state", "failed")] == 0
-    assert samples["octet_queue_oldest_seconds",] > 0
 
 
 def test_an_error_that_nobody_foresaw_is_told_without_its_text(settings: Settings) -> None:
