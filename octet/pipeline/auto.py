@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from octet.analysis import rank_layers
 from octet.errors import OctetError, QuantizationFailedError
 from octet.measure import best_float_form, compare, measure_latency, measuring_alone, threads_of
-from octet.pipeline.gates import judge
+from octet.pipeline.gates import judge, met
 from octet.report import Search, Trial
 from octet.rules import rule_of
 from octet.search import SPENT, Candidate, Measured, better, explore, on_pareto_front
@@ -88,7 +88,7 @@ class _Model:
         return Measured(
             loss=-decibels if drop is None else drop,
             speedup=self.latency.ratio,
-            within=all(gate.passed is not False for gate in results),
+            within=met(results),
         )
 
     def trial(self, number: int, measured: Measured, *, seconds: float) -> Trial:

@@ -27,6 +27,12 @@ def judge(
     return tuple(results)
 
 
+def met(results: Sequence[GateResult]) -> bool:
+    """Whether some of the gates were judged, and all of those passed."""
+    judged = [result.passed for result in results if result.passed is not None]
+    return bool(judged) and all(judged)
+
+
 _NOT_JUDGED = {
     "max_accuracy_drop": "there are no labels to measure accuracy by",
     "min_speedup": "there is no latency of a CPU that the engine is made for",
