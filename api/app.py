@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ from api import document, pages, problems
 from api.auth import authenticate
 from api.idempotency import Idempotency
 from api.middleware import BodyLimit, Envelope
-from api.routes import artifacts, catalog, datasets, health, jobs, models
+from api.routes import artifacts, catalog, datasets, health, jobs, models, uploads
 from api.service import Service
 from api.telemetry import Telemetry
+from api.tus import Tus
 from octet.version import __version__
 from store.database import Database
 from store.hints import Hints
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _MAX_JSON_BYTES = 2**20
 _PREFIX = "/v1"
+_UPLOADS = re.compile(rf"{_PREFIX}/(models|datasets|uploads/[^/]+)")  # where a body is a file, or a part of one
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -57,13 +60,19 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    uploads = dict.fromkeys((f"{_PREFIX}/models", f"{_PREFIX}/datasets"), settings.max_upload_bytes)
     app.add_middleware(Idempotency)
-    app.add_middleware(BodyLimit, default=_MAX_JSON_BYTES, uploads=uploads)
+    app.add_middleware(
+        BodyLimit,
+        default=_MAX_JSON_BYTES,
+        uploads=_UPLOADS,
+        max_upload=settings.max_upload_bytes,
+        idle_seconds=settings.body_idle_seconds,
+    )
     app.add_middleware(Envelope, telemetry=telemetry)
+    app.add_middleware(Tus, path=f"{_PREFIX}/uploads")
     problems.install(app)
     document.install(app)
-    for resource in (models, datasets, jobs, artifacts, catalog):
+    for resource in (models, datasets, uploads, jobs, artifacts, catalog):
         app.include_router(resource.router, prefix=_PREFIX, dependencies=[Depends(authenticate)])
     app.include_router(health.router, prefix=_PREFIX)
     pages.install(app)

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from fastapi import Request
 
 
+def announced(request: Request) -> int:
+    """Bytes that the body of `request` is to have; 0 where that is not said."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
 async def arriving(request: Request) -> AsyncIterator[bytes]:
     """The body of `request`, piece by piece.
 

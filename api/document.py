@@ -34,6 +34,7 @@ and made for programs, `detail` and `hint` are for people, and `errors` points i
 TAGS = [
     {"name": "models", "description": "Uploaded `.pt2` files. The same bytes are one model."},
     {"name": "datasets", "description": "Uploaded arrays, for calibration, training and evaluation."},
+    {"name": "uploads", "description": "Files in parts, by tus 1.0: for what is large, over lines that break."},
     {"name": "jobs", "description": "What to do to a model. A job is never lost and never done twice."},
     {"name": "artifacts", "description": "The files that jobs made."},
     {"name": "catalog", "description": "What there is to choose from, and who does the work."},

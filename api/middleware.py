@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from typing import TYPE_CHECKING
@@ -14,8 +15,6 @@ from starlette.exceptions import HTTPException
 from api import problems
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from api.telemetry import Telemetry
@@ -81,45 +80,68 @@ class Envelope:
 
 
 class BodyLimit:
-    """Refuses a body that is too large: at once where its length is announced, else when the limit is reached.
+    """Refuses a body that is too large, at once where its length is announced, and one that stands still.
+
+    An answer that goes out before the whole body has come closes the connection: nobody reads the rest.
 
     Args:
         app: What comes next.
         default: Bytes a body may have.
-        uploads: Bytes it may have for a POST to each of these paths.
+        uploads: Paths whose bodies are files.
+        max_upload: Bytes such a body may have.
+        idle_seconds: How long a body may stand still.
     """
 
-    def __init__(self, app: ASGIApp, default: int, uploads: Mapping[str, int]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, default: int, uploads: re.Pattern[str], max_upload: int, idle_seconds: float
+    ) -> None:
         self._app = app
         self._default = default
         self._uploads = uploads
+        self._max_upload = max_upload
+        self._idle_seconds = idle_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._uploads.get(scope["path"], self._default)
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > limit:
-            await problems.response("body_too_large", _too_large(limit))(scope, receive, send)
-            return
-        received = 0
+        limit = self._max_upload if self._uploads.fullmatch(scope["path"]) else self._default
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "0")
+        received, complete = 0, announced == "0" and "transfer-encoding" not in headers
 
+        # FastAPI lets an HTTPException through, and only that, from where it reads a JSON body.
         async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, complete
+            try:
+                async with asyncio.timeout(None if complete else self._idle_seconds):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, _too_slow(self._idle_seconds)) from None
             received += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
             if received > limit:
-                # FastAPI lets this kind through, and only this kind, from where it reads a JSON body.
                 raise HTTPException(413, _too_large(limit))
             return message
 
-        await self._app(scope, receive_within_limit, send)
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start" and not complete:
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        if announced.isdecimal() and int(announced) > limit:
+            await problems.response("body_too_large", _too_large(limit))(scope, receive, send_and_close)
+            return
+        await self._app(scope, receive_within_limit, send_and_close)
 
 
 def _too_large(limit: int) -> str:
     return f"The body is larger than the {limit:,} bytes that this address takes."
+
+
+def _too_slow(seconds: float) -> str:
+    return f"Nothing of the body came for {seconds:g} seconds."
 
 
 def _request_id(headers: Headers) -> str:

@@ -33,6 +33,11 @@ def dataset(row: Upload) -> wire.Dataset:
     return wire.Dataset.model_validate({**_columns(row), **row.spec})
 
 
+def partial_upload(row: tables.PartialUpload) -> wire.PartialUpload:
+    """A file that arrives in parts."""
+    return wire.PartialUpload.model_validate({**_columns(row), "result": row.result_id})
+
+
 def job(row: tables.Job, metrics: Iterable[tables.Metric], queue_position: int | None) -> wire.Job:
     """A job and how far it has come."""
     return wire.Job.model_validate(

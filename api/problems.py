@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from api.errors import InvalidRequestError
 from octet import wire
 from octet.errors import InvalidRecipeError, OctetError
 from octet.validation import describe
-from store.database import UNAVAILABLE
+from store.database import UNAVAILABLE, is_disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,11 +80,14 @@ KINDS: dict[str, Kind] = {
 }
 _OTHER = Kind(500, "Something went wrong in the service")
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 # What the framework itself refuses -> its code, and a sentence where the framework's own is only the status again.
 _HTTP: dict[int, tuple[str, str | None]] = {
     400: ("bad_request", "The body cannot be read."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
+    408: ("body_timeout", None),
     413: ("body_too_large", None),
 }
 
@@ -184,6 +188,11 @@ def unavailable() -> JSONResponse:
     return response("unavailable", detail, hint="Try again in a moment.", headers={"Retry-After": "2"})
 
 
+def storage_full() -> JSONResponse:
+    """A disk of the service is full: its database's, or the one where uploads wait."""
+    return response("storage_full", "A disk of the service is full.", hint="Try again later, or tell its operator.")
+
+
 def unexpected(request_id: str) -> JSONResponse:
     """An error that nobody foresaw: its text stays in the log."""
     return response(
@@ -208,11 +217,19 @@ def install(app: FastAPI) -> None:
         return from_http(error)
 
     async def database_error(_: Request, error: Exception) -> JSONResponse:
-        _log.warning("the database does not answer", error=str(error))
-        return unavailable()
+        full = is_disk_full(error)
+        _log.warning("the database's disk is full" if full else "the database does not answer", error=str(error))
+        return storage_full() if full else unavailable()
+
+    async def system_error(_: Request, error: OSError) -> JSONResponse:
+        if error.errno not in _FULL:
+            raise error
+        _log.warning("the disk where uploads wait is full", error=str(error))
+        return storage_full()
 
     for kind in UNAVAILABLE:
         app.exception_handler(kind)(database_error)
+    app.exception_handler(OSError)(system_error)
     app.exception_handler(OctetError)(octet_error)
     app.exception_handler(RequestValidationError)(validation_error)
     app.exception_handler(HTTPException)(http_error)

@@ -8,26 +8,37 @@ that not even a killed process leaves it behind.
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 from fastapi import Query
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
-from api.errors import IncompleteBodyError
+from api import bodies
+from api.disk import require_room
 from api.multipart import FileForm
+from octet.errors import (
+    InvalidArchiveError,
+    InvalidDatasetError,
+    InvalidModelError,
+    UnsupportedFormatError,
+    UnsupportedOperatorError,
+)
 from store import tables, uploads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from uuid import UUID
 
     from fastapi import Request
 
     from api.service import Service
+    from store.database import Session
+    from store.settings import Settings
 
 Row = tables.Model | tables.Dataset
 
@@ -52,7 +63,22 @@ BODY = {
         },
     }
 }
-PROBLEMS = ("invalid_request", "incomplete_body", "body_too_large", "unsupported_format")
+PROBLEMS = (
+    "invalid_request",
+    "incomplete_body",
+    "body_timeout",
+    "body_too_large",
+    "storage_full",
+    "unsupported_format",
+)
+# What a reader raises of a file that it will not take.
+REFUSALS = (
+    UnsupportedFormatError,
+    InvalidArchiveError,
+    InvalidModelError,
+    UnsupportedOperatorError,
+    InvalidDatasetError,
+)
 
 
 @dataclass(frozen=True)
@@ -80,12 +106,15 @@ class Spooled:
     name: str
 
 
-async def take_in(request: Request, service: Service, reader: Reader, name: str | None) -> tuple[Row, bool]:
+async def take_in(
+    request: Request, service: Service, owner_id: UUID, reader: Reader, name: str | None
+) -> tuple[Row, bool]:
     """Store the body of `request`.
 
     Args:
         request: Its body is the file, or a form that contains it.
         service: The parts of the app.
+        owner_id: Whose it will be.
         reader: What kind of file is expected.
         name: A label; default: the form's field `name`, the file's own name, or its hash.
 
@@ -95,72 +124,98 @@ async def take_in(request: Request, service: Service, reader: Reader, name: str 
     Raises:
         OctetError: If the body is incomplete, or is not what `reader` reads.
     """
-    async with _spool(request, service.settings.spool_dir, reader, name) as spooled:
-        row, created = await run_in_threadpool(_store, service, reader, spooled)
+    require_room(service.settings, bodies.announced(request))
+    async with _spool(request, service.settings, reader, name) as spooled:
+        row, created = await run_in_threadpool(keep, service, owner_id, reader, spooled)
     if created:
         service.telemetry.uploaded(reader.kind, spooled.size)
     return row, created
 
 
 @asynccontextmanager
-async def _spool(request: Request, directory: Path | None, reader: Reader, name: str | None) -> AsyncIterator[Spooled]:
+async def _spool(request: Request, settings: Settings, reader: Reader, name: str | None) -> AsyncIterator[Spooled]:
     content_type = request.headers.get("content-type", "")
     form = FileForm(content_type) if content_type.startswith("multipart/form-data") else None
-    body = _body(request)
+    body = bodies.arriving(request)
     digest, size = hashlib.sha256(), 0
-    with TemporaryFile(dir=directory) as file:
+    with TemporaryFile(dir=settings.spool_dir) as file:
 
         def keep(block: bytes) -> None:
+            require_room(settings)
             digest.update(block)
             file.write(block)
 
-        async for block in _blocks(form.file(body) if form else body):
-            if size == 0:
-                reader.recognise(block)
-            await run_in_threadpool(keep, block)
-            size += len(block)
+        async with bodies.Behind() as behind:
+            async for block in bodies.blocks(form.file(body) if form else body, _BLOCK):
+                if size == 0:
+                    reader.recognise(block)
+                await behind.do(keep, block)
+                size += len(block)
         if size == 0:
             reader.recognise(b"")
         file.flush()
         asked = name or (form and (form.name or form.file_name)) or ""
-        label = "".join(filter(str.isprintable, asked))[:_MAX_NAME] or digest.hexdigest()[:12]
-        yield Spooled(Path(f"/dev/fd/{file.fileno()}"), digest.hexdigest(), size, label)
+        sha256 = digest.hexdigest()
+        yield Spooled(path_of(file), sha256, size, label(asked, sha256))
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in request.stream():
-            yield chunk
-    except ClientDisconnect as error:  # nobody is there to read it, but the log should tell it from a fault of ours
-        raise IncompleteBodyError("The connection was closed before the body was complete.") from error
+def path_of(file: BinaryIO) -> Path:
+    """A path that leads to a file without a name, from within this process."""
+    return Path(f"/dev/fd/{file.fileno()}")
 
 
-async def _blocks(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """`data` in blocks of at least `_BLOCK` bytes; the last one may be shorter."""
-    waiting = bytearray()
-    async for chunk in data:
-        waiting += chunk
-        if len(waiting) >= _BLOCK:
-            yield bytes(waiting)
-            waiting.clear()
-    if waiting:
-        yield bytes(waiting)
+def label(asked: str | None, sha256: str) -> str:
+    """What `asked` leaves of a name once all that is not one line of plain letters is gone; else the hash's beginning.
+
+    A name comes from a stranger and is only ever shown: no path, no control characters, nothing that turns round the
+    direction of what follows.
+    """
+    base = re.split(r"[/\\]", asked or "")[-1]
+    return "".join(filter(str.isprintable, base)).strip(" .")[:_MAX_NAME] or sha256[:12]
 
 
-def _store(service: Service, reader: Reader, spooled: Spooled) -> tuple[Row, bool]:
-    """The file is read while no transaction is open: a large model takes seconds, and a connection is worth more."""
+def _unnoted(_: Session, __: Row) -> None:
+    """Nothing else depends on it."""
+
+
+def keep(
+    service: Service,
+    owner_id: UUID,
+    reader: Reader,
+    spooled: Spooled,
+    *,
+    note: Callable[[Session, Row], None] = _unnoted,
+) -> tuple[Row, bool]:
+    """Read a file through and store it.
+
+    It is read while no transaction is open: a large model takes seconds, and a connection is worth more.
+
+    Args:
+        service: The parts of the app.
+        owner_id: Whose it will be.
+        reader: What kind of file it is.
+        spooled: The file.
+        note: Called in the transaction that makes the row, or finds the one there was.
+
+    Returns:
+        The row, and whether it is new.
+    """
     with service.database.begin() as session:
-        known = uploads.find_by_content(session, reader.kind, spooled.sha256)
-    if known is not None:
-        return known, False
+        known = uploads.find_by_content(session, reader.kind, spooled.sha256, owner_id=owner_id)
+        if known is not None:
+            note(session, known)
+            return known, False
     spec = reader.describe(spooled.path)
     with spooled.path.open("rb") as stream, service.database.begin() as session:
-        return uploads.create(
+        row, created = uploads.create(
             session,
             reader.kind,
+            owner_id=owner_id,
             name=spooled.name,
             sha256=spooled.sha256,
             size=spooled.size,
             spec=spec,
             stream=stream,
         )
+        note(session, row)
+    return row, created

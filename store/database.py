@@ -14,7 +14,7 @@ from store.columns import to_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["UNAVAILABLE", "Database", "Session", "binary_cursor"]
+__all__ = ["UNAVAILABLE", "Database", "Session", "binary_cursor", "is_disk_full"]
 
 # libpq's settings, so that a machine that vanished without a word is noticed well within a lease: left to itself, TCP
 # would wait a quarter of an hour, and a worker in the middle of a query could neither renew a lease nor stop its job.
@@ -55,6 +55,12 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error of the database says that its disk is full."""
+    reason = error.orig if isinstance(error, exc.DBAPIError) else error
+    return isinstance(reason, psycopg.errors.DiskFull)
 
 
 def binary_cursor(session: Session) -> psycopg.Cursor:

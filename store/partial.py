@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, select, update
 
 from store.database import binary_cursor
 from store.errors import NotFoundError, UploadBusyError, UploadExpiredError, UploadOffsetError
@@ -43,7 +43,7 @@ def create(
     keep_seconds: float,
 ) -> PartialUpload:
     """Expect a file of `size` bytes, for as long as parts of it come within `keep_seconds` of each other."""
-    upload = PartialUpload(
+    new = insert(PartialUpload).values(
         owner_id=owner_id,
         key_id=key_id,
         kind=kind,
@@ -53,9 +53,7 @@ def create(
         upload_expires_at=upload_expires_at,
         expires_at=_from_now(keep_seconds),
     )
-    session.add(upload)
-    session.flush()
-    return upload
+    return session.scalars(new.returning(PartialUpload)).one()
 
 
 def get(session: Session, upload_id: UUID, *, owner_id: UUID) -> PartialUpload:
@@ -97,10 +95,9 @@ def append(
     upload = hold(session, upload_id, owner_id=owner_id)
     check_offset(upload, offset)
     session.execute(insert(PartialUploadChunk).values(upload_id=upload_id, start=offset, data=data))
-    upload.received = offset + len(data)
-    upload.expires_at = _from_now(keep_seconds)
-    session.flush()
-    return upload
+    longer = update(PartialUpload).where(PartialUpload.id == upload_id)
+    longer = longer.values(received=offset + len(data), expires_at=_from_now(keep_seconds))
+    return session.scalars(longer.returning(PartialUpload), execution_options=_FRESH).one()
 
 
 def check_offset(upload: PartialUpload, offset: int) -> None:
@@ -161,13 +158,14 @@ def remove_expired(session: Session, limit: int) -> int:
 
 
 _EXPIRED = PartialUpload.expires_at <= func.now()
+_FRESH = {"populate_existing": True, "synchronize_session": False}
 
 
 def _find(
     session: Session, upload_id: UUID, owner_id: UUID, query: Select[PartialUpload, bool]
 ) -> PartialUpload | None:
     query = query.where(PartialUpload.id == upload_id, PartialUpload.owner_id == owner_id)
-    row = session.execute(query, execution_options={"populate_existing": True}).first()
+    row = session.execute(query, execution_options=_FRESH).first()
     if row is None:
         return None
     upload, expired = row
