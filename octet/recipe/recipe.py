@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
 from octet.engines import EngineName
 from octet.errors import InvalidRecipeError
@@ -63,8 +64,12 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        for conflict in conflicts(self):
-            raise ValueError(conflict)
+        found = [
+            InitErrorDetails(type="value_error", loc=place, input=None, ctx={"error": message})
+            for place, message in conflicts(self)
+        ]
+        if found:
+            raise ValidationError.from_exception_data("Recipe", found)
         return self
 
     @property

@@ -55,8 +55,16 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_known_one(
         ({"measure": {"batch_sizes": [100000000]}}, "/measure", "batch sizes go from 1 to 4096"),
         ({"measure": {"threads": 9999}}, "/measure", "threads go from 1 to 256"),
         ({"layers": [{"method": "float"}]}, "/layers/0", "needs a `name`, a `type`, or both"),
-        ({"method": "qat", "layers": [{"name": "a", "method": "static"}]}, "", "cannot be mixed into a qat recipe"),
-        ({"engine": "onednn", "weights": {"scheme": "affine"}}, "", "onednn takes symmetric weights only"),
+        (
+            {"method": "qat", "layers": [{"name": "a", "method": "static"}]},
+            "/layers/0/method",
+            "cannot be mixed into a qat recipe",
+        ),
+        (
+            {"engine": "onednn", "weights": {"scheme": "affine"}},
+            "/weights/scheme",
+            "onednn takes symmetric weights only",
+        ),
         ({"training": {"learning_rate": 0}}, "/training/learning_rate", "greater than 0"),
         ({"training": {"clip_gradient": float("inf")}}, "/training/clip_gradient", "finite number"),
         ({"gates": {"min_sqnr_db": float("nan")}}, "/gates/min_sqnr_db", "finite number"),
@@ -69,22 +77,42 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_known_one(
             "valid integer, unable to parse string as an integer; or",
         ),
         ({"training": {"loss": {}}}, "/training", "a mixture needs at least one loss"),
-        ({"training": {"loss": {"cross_entropy": 1, "mse": 1}}}, "", "data has one of them"),
-        ({"weights": {"bits": 4}}, "", "weights/bits: kernels take 8 only; anything else is for method simulate"),
-        ({"activations": {"bits": None}}, "", "activations/bits: kernels take 8 only"),
+        ({"training": {"loss": {"cross_entropy": 1, "mse": 1}}}, "/training/loss", "data has one of them"),
+        ({"weights": {"bits": 4}}, "/weights/bits", "kernels take 8 only; anything else is for method simulate"),
+        ({"activations": {"bits": None}}, "/activations/bits", "kernels take 8 only"),
         ({"weights": {"bits": 17}}, "/weights/bits", "less than or equal to 16"),
-        ({"weights": {"levels": "codebook"}}, "", "weights/levels: kernels take uniform only"),
-        ({"activations": {"granularity": "per_channel"}}, "", "activations/granularity: kernels take per_tensor only"),
-        ({"weights": {"observer": "histogram"}}, "", "weights/observer: histogram takes a tensor as a whole"),
-        ({"method": "simulate", "weights": {"bits": None}, "activations": {"bits": None}}, "", "nothing to simulate"),
-        ({"layers": [{"type": "Linear", "bits": 3}]}, "", "layers/0: kernels take 8 bits, and 4 for embeddings, not 3"),
-        ({"layers": [{"type": "Linear", "bits": 4}]}, "", "layers/0: no kernel takes 4-bit weights of Linear"),
-        ({"layers": [{"type": "Embedding", "bits": 4, "method": "float"}]}, "", "bits are for layers that do not stay"),
+        ({"weights": {"levels": "codebook"}}, "/weights/levels", "kernels take uniform only"),
+        (
+            {"activations": {"granularity": "per_channel", "observer": "mse"}},
+            "/activations/granularity",
+            "kernels take per_tensor only",
+        ),
+        ({"weights": {"observer": "histogram"}}, "/weights/observer", "histogram takes a tensor as a whole"),
+        (
+            {"method": "simulate", "weights": {"bits": None}, "activations": {"bits": None}},
+            "/weights/bits",
+            "nothing to simulate",
+        ),
+        (
+            {"layers": [{"type": "Linear", "bits": 3}]},
+            "/layers/0/bits",
+            "kernels take 8 bits, and 4 for embeddings, not 3",
+        ),
+        ({"layers": [{"type": "Linear", "bits": 4}]}, "/layers/0/bits", "no kernel takes 4-bit weights of Linear"),
+        (
+            {"layers": [{"type": "Embedding", "bits": 4, "method": "float"}]},
+            "/layers/0/bits",
+            "bits are for layers that do not stay",
+        ),
         ({"layers": [{"type": "Embedding"}]}, "/layers/0", "needs a `method`, `bits`, or both"),
-        ({"method": "simulate", "layers": [{"name": "a", "method": "dynamic"}]}, "", "cannot be mixed into a simulate"),
-        ({"engine": "qnnpack", "deploy_cpu": "vnni"}, "", "qnnpack is an engine for ARM CPUs, not for vnni"),
-        ({"engine": "fbgemm", "deploy_cpu": "arm"}, "", "fbgemm is an engine for x86 CPUs"),
-        ({"method": "auto", "gates": {"max_accuracy_drop": None}}, "", "auto needs a budget"),
+        (
+            {"method": "simulate", "layers": [{"name": "a", "method": "dynamic"}]},
+            "/layers/0/method",
+            "cannot be mixed into a simulate",
+        ),
+        ({"engine": "qnnpack", "deploy_cpu": "vnni"}, "/deploy_cpu", "qnnpack is an engine for ARM CPUs, not for vnni"),
+        ({"engine": "fbgemm", "deploy_cpu": "arm"}, "/deploy_cpu", "fbgemm is an engine for x86 CPUs"),
+        ({"method": "auto", "gates": {"max_accuracy_drop": None}}, "/gates", "auto needs a budget"),
         ([], "", "should be a valid dictionary"),
     ],
 )
@@ -93,6 +121,12 @@ def test_a_wrong_value_is_named_with_its_path(document: Any, pointer: str, words
         Recipe.parse(document)
     assert [error.pointer for error in caught.value.errors] == [pointer]
     assert words in caught.value.errors[0].message
+
+
+def test_all_that_does_not_go_together_is_named_at_once() -> None:
+    with pytest.raises(InvalidRecipeError) as caught:
+        Recipe.parse({"weights": {"bits": 4}, "engine": "qnnpack", "deploy_cpu": "vnni"})
+    assert [error.pointer for error in caught.value.errors] == ["/weights/bits", "/deploy_cpu"]
 
 
 def test_a_rule_with_bits_is_enough_to_simulate() -> None:
