@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +29,6 @@ DataDir = Annotated[Path, typer.Option("--data-dir", help="Where everything is k
 WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True)]
 
 _DATA_DIR = Path("octet-data")
-_GRACE_SECONDS = 5
 
 
 class SettingsError(OctetError):
@@ -83,20 +82,14 @@ def up(
 @app.command()
 def api(*, with_parent: WithParent = False) -> None:
     """Run the API alone."""
-    import uvicorn
-
     from api.app import create_app
+    from server import connections
 
     settings = _begin(with_parent)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,  # its lines go where all go
-        access_log=False,  # the app writes a line for each request itself
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
+    server = connections.server(create_app(settings), host=settings.host, port=settings.port)
+    with suppress(KeyboardInterrupt):  # SIGINT, once more, after all has been stopped in order
+        server.run()
+    raise typer.Exit(0 if server.started else 1)
 
 
 @app.command()

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psutil
-import uvicorn
 from asking import until
 
+from server import connections
 from server.part import environment
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @contextmanager
 def serve(app: FastAPI) -> Iterator[str]:
     """`app` on a free port of this machine; its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1))
+    server = connections.server(app, port=0, timeout_graceful_shutdown=1)
     thread = threading.Thread(target=server.run, name="api")
     thread.start()
     try:

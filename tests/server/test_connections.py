@@ -1,0 +1,123 @@
+"""Clients that never say what they want are not waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from fastapi import FastAPI, Request
+
+from server import connections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+QUICK = 0.3
+
+
+class Hasty(connections.ImpatientProtocol):
+    """With less patience than anybody should have."""
+
+    head_seconds = QUICK
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    app = FastAPI()
+
+    @app.get("/")
+    async def answer() -> str:
+        return "here"
+
+    @app.post("/")
+    async def slow(request: Request) -> int:
+        await asyncio.sleep(2 * QUICK)
+        return len(await request.body())
+
+    with _serving(app) as port:
+        yield port
+
+
+@contextmanager
+def _serving(app: FastAPI) -> Iterator[int]:
+    server = connections.server(app, port=0, http=Hasty)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        yield client
+
+
+def _head(*fields: str, method: str = "GET") -> bytes:
+    return "\r\n".join([f"{method} / HTTP/1.1", "Host: octet", *fields, "", ""]).encode()
+
+
+def _send(client: socket.socket, pieces: Iterable[bytes], pause: float = 0.0) -> None:
+    for piece in pieces:
+        client.sendall(piece)
+        time.sleep(pause)
+
+
+def _rest(client: socket.socket) -> bytes:
+    """All that comes until the server hangs up; it may do so before it has read everything."""
+    received = b""
+    try:
+        while data := client.recv(65536):
+            received += data
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def test_a_client_that_says_nothing_is_hung_up_on(client: socket.socket) -> None:
+    assert _rest(client) == b""
+
+
+def test_a_head_that_trickles_is_not_waited_for(client: socket.socket) -> None:
+    started = time.monotonic()
+    client.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+    with pytest.raises(OSError, match=r"(?i)pipe|reset"):
+        _send(client, (b"a" for _ in range(1000)), pause=QUICK / 20)
+    assert time.monotonic() - started < 20 * QUICK
+
+
+def test_a_head_without_end_is_refused(client: socket.socket) -> None:
+    client.sendall(b"GET / HTTP/1.1\r\nX-Long: ")
+    with pytest.raises(OSError, match=r"(?i)pipe|reset"):
+        _send(client, (b"a" * 65536 for _ in range(1000)))
+
+
+def test_a_large_head_is_told_so(client: socket.socket) -> None:
+    client.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * (Hasty.head_bytes + 1))
+
+    assert _rest(client).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_request_may_take_longer_than_its_head(client: socket.socket) -> None:
+    client.sendall(_head("Content-Length: 70000", method="POST") + b"a" * 70000)
+
+    assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_connection_is_kept_for_later_but_the_next_head_has_its_time_too(client: socket.socket) -> None:
+    client.sendall(_head())
+    assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    time.sleep(1.5 * QUICK)
+    client.sendall(_head())
+    assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+    client.sendall(b"GET / HTTP/1.1\r\n")
+    assert _rest(client) == b""
