@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from octet.kernels import KERNEL_BITS, LOOK_UPS, TAKE_FLOATS, LayerForm, kernel_of, usual_method, weight_bits, why_float
+from octet.quantization.effects import without_effect
 from octet.quantization.engine import reduces_range
 from octet.quantization.exempt import READS_LOGITS
 from octet.quantization.worth import BETWEEN, WEIGHTLESS, not_between
-from octet.recipe import Activations
 from octet.rules import rule_of, unmatched_rules
 
 if TYPE_CHECKING:
@@ -142,9 +142,7 @@ def plan_layers(rewritten: Rewritten, recipe: Recipe, ranks: Mapping[str, int] |
     notes = (
         *_about_softmax(module, recipe),
         *map(_sentence, unmatched),
-        *_about_bits(called, recipe),
-        *_about_ranges(layers, recipe),
-        *_about_statistics(rewritten, recipe),
+        *without_effect(rewritten, called, layers, recipe),
     )
     plan = Plan(layers, calls, notes=(*rewritten.warnings, *notes))
     return plan if recipe.int8_method == "dynamic" else _only_worth_it(plan, rewritten, recipe)
@@ -173,45 +171,6 @@ def _only_worth_it(plan: Plan, rewritten: Rewritten, recipe: Recipe) -> Plan:
 def _sentence(error: FieldError) -> str:
     said = f"{error.message[0].upper()}{error.message[1:]}."
     return f"{said} {error.hint}" if error.hint else said
-
-
-def _about_bits(layers: Mapping[str, nn.Module], recipe: Recipe) -> tuple[str, ...]:
-    """A sentence about the layers for which a rule asks for bits that their kernels do not take."""
-    named = [
-        name
-        for name, layer in layers.items()
-        if (rule := rule_of(name, type(layer).__name__, recipe))
-        and rule.bits not in {None, KERNEL_BITS}
-        and type(layer).__name__ not in LOOK_UPS
-    ]
-    if not named or recipe.method == "simulate":
-        return ()
-    others = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-    return (f"Only embeddings have 4-bit kernels: 8 bits are taken for {', '.join(named[:MOST_NAMED])}{others}.",)
-
-
-MOST_NAMED = 3
-
-
-def _about_ranges(layers: Mapping[Unit, LayerPlan], recipe: Recipe) -> tuple[str, ...]:
-    """A sentence about what the recipe says of ranges, where every layer finds its own."""
-    usual = Activations()
-    asked = recipe.activations.model_dump(include={"scheme", "observer", "power_of_two"})
-    keys = [key for key, value in asked.items() if value != getattr(usual, key)]
-    if not keys or recipe.method != "dynamic" or any(layer.method == "static" for layer in layers.values()):
-        return ()
-    named = ", ".join(f"activations/{key}" for key in keys)
-    return (f"Dynamic layers find the range of what they take at every call: {named} had no effect.",)
-
-
-def _about_statistics(rewritten: Rewritten, recipe: Recipe) -> tuple[str, ...]:
-    """A sentence about batch norms whose statistics were to change in training, and which repairs made weights."""
-    wanted = recipe.method == "qat" and recipe.training.freeze_batch_norm > 0
-    if not wanted or not recipe.repairs.any or not rewritten.norms.gone:
-        return ()
-    return (
-        "Repairs made batch norms part of layers before training: training/freeze_batch_norm had no effect on them.",
-    )
 
 
 def _about_softmax(module: GraphModule, recipe: Recipe) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from quantizing import methods_of, quantized, recipe_of, sqnr_of, trace
 from tiny_models import inputs_of, make
+from torch import nn
 
 from octet.errors import InvalidRecipeError
 from octet.quantization.plan import plan_layers
@@ -126,3 +127,29 @@ def test_statistics_that_repairs_leave_nothing_of_are_named(repairs: dict[str, b
     module = trace(make("residual"))
     rewritten = rewrite(module, recipe, shapes_of(module, (inputs_of("residual"),)))
     assert any("freeze_batch_norm had no effect" in note for note in plan_layers(rewritten, recipe).notes) is said
+
+
+@pytest.mark.parametrize(
+    ("method", "granularity", "said"),
+    [("static", "per_channel", True), ("static", "per_tensor", False), ("simulate", "per_channel", False)],
+)
+def test_transposed_convolutions_that_get_one_scale_are_named(method: str, granularity: str, said: bool) -> None:
+    module = trace(nn.Sequential(nn.Conv2d(2, 2, 3), nn.ConvTranspose2d(2, 2, 3)).eval())
+    recipe = recipe_of(method, weights={"granularity": granularity})
+    notes = plan_layers(rewrite(module, recipe, {}), recipe).notes
+    assert any("weights/granularity had no effect on 1." in note for note in notes) is said
+
+
+@pytest.mark.parametrize(
+    ("keys", "note"),
+    [
+        ({"measure": {"batch_sizes": [1, 8], "seconds": 1.0}}, "measure/batch_sizes, measure/seconds had no effect"),
+        ({"activations": {"bits": 6, "reduce_range": True}}, "activations/reduce_range had no effect"),
+        ({"activations": {"bits": 8, "reduce_range": True}}, None),
+        ({"measure": {"sensitivity": True}}, None),
+    ],
+)
+def test_what_a_simulation_does_not_do_is_named(keys: dict[str, Any], note: str | None) -> None:
+    recipe = recipe_of("simulate", **keys)
+    said = [said for said in plan_layers(rewrite(trace(make("mlp")), recipe, {}), recipe).notes if "effect" in said]
+    assert said == [] if note is None else note in said[0]
