@@ -17,7 +17,7 @@ from api.service import Service
 from api.telemetry import Telemetry
 from api.tus import Tus
 from octet.version import __version__
-from store.database import Database
+from store.database import Database, Reader
 from store.hints import Hints
 from store.notify import JobWaiter
 
@@ -37,15 +37,16 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database, hints = Database(settings.database_url), Hints(settings.redis_url)
-        waiter = JobWaiter(settings.database_url)
+        database, reader = Database(settings.database_url), Reader(settings.database_url)
+        hints, waiter = Hints(settings.redis_url), JobWaiter(settings.database_url)
         await waiter.start()
-        app.state.service = Service(settings, database, hints, waiter, telemetry)
+        app.state.service = Service(settings, database, reader, hints, waiter, telemetry)
         try:
             yield
         finally:
             await waiter.stop()
             hints.close()
+            await reader.close()
             database.close()
 
     app = FastAPI(

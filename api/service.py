@@ -7,7 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from api.telemetry import Telemetry
-from store.database import Database, Session
+from store.database import Database, Reader, Session
 from store.hints import Hints
 from store.notify import JobWaiter
 from store.settings import Settings
@@ -19,12 +19,13 @@ class Service:
 
     settings: Settings
     database: Database
+    reader: Reader
     hints: Hints
     waiter: JobWaiter
     telemetry: Telemetry
 
 
-def current(request: Request) -> Service:
+async def current(request: Request) -> Service:  # async, because FastAPI gives any other one a thread
     """The parts of the app that handles `request`."""
     return cast("Service", request.app.state.service)
 
