@@ -1,7 +1,8 @@
 """Hints: a message on Redis that says "there is a job", and nothing more.
 
-Postgres owns the jobs. A hint that is lost is published again by the reconciler, one that comes twice finds the job
-taken. So nothing here has to be reliable, but it must never make anyone wait.
+Postgres owns the jobs, and workers look there for themselves every few seconds. A hint that is lost delays a job by no
+more than that, one that comes twice finds the job taken. So nothing here has to be reliable, but it must never make
+anyone wait.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def make_celery(redis_url: str) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
+        # Also where Redis answers, but with an error: its disk is full, or it has run out of memory.
+        broker_channel_error_retry=True,
         broker_transport_options={
             "socket_timeout": _SOCKET_SECONDS,
             "socket_connect_timeout": _SOCKET_SECONDS,
@@ -67,7 +70,7 @@ class Hints:
         try:
             self._celery.send_task(TASK, args=[str(job_id)], queue=QUEUE, retry=False, ignore_result=True)
         except _UNREACHABLE as error:
-            _log.warning("could not publish a hint; the reconciler will", job=str(job_id), error=str(error))
+            _log.warning("could not publish a hint; the job begins a little later", job=str(job_id), error=str(error))
             return False
         return True
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import ColumnElement, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from octet.wire import FINISHED
 from store import blobs, durations, events, paging, uploads
 from store.errors import IdempotencyMismatchError, JobEndedError, NotFoundError
+from store.protocol import PROTOCOL, needed
 from store.states import HELD, STATES, before
 from store.tables import Job, Metric
 
@@ -27,6 +28,8 @@ _ENTERING: dict[JobState, dict[str, Any]] = {
     "running": {"attempt": Job.attempt + 1},
     **{state: {"lease_until": None} for state in STATES if state not in HELD},
 }
+# What else must hold of a job that enters a state.
+_GUARDS: dict[JobState, ColumnElement[bool]] = {"running": Job.protocol <= PROTOCOL}
 # Where a cancellation leads from each state that it changes.
 _CANCEL: dict[JobState, JobState] = {"queued": "cancelled", "running": "cancelling"}
 _ENDED: dict[JobState, str] = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled"}
@@ -35,6 +38,7 @@ _ENDED: dict[JobState, str] = {"succeeded": "succeeded", "failed": "failed", "ca
 def create(
     session: Session,
     *,
+    owner_id: UUID,
     model_id: UUID,
     calibration_id: UUID | None,
     evaluation_id: UUID | None,
@@ -44,7 +48,7 @@ def create(
     idempotency_key: str | None,
     request_sha256: str,
 ) -> tuple[Job, bool]:
-    """Queue a job. Its hint counts as published: the caller does so after the commit, or the reconciler later.
+    """Queue a job. The caller publishes its hint after the commit.
 
     Returns:
         The job, and whether it is new: the same idempotency key again, from the same caller, gives the job it gave
@@ -57,20 +61,21 @@ def create(
     """
     if (known := _repeated(session, key_id, idempotency_key, request_sha256)) is not None:
         return known, False
-    uploads.hold(session, "model", model_id, field="model")
+    uploads.hold(session, "model", model_id, owner_id=owner_id, field="model")
     for field, dataset_id in (("calibration", calibration_id), ("evaluation", evaluation_id)):
         if dataset_id is not None:
-            uploads.hold(session, "dataset", dataset_id, field=field)
+            uploads.hold(session, "dataset", dataset_id, owner_id=owner_id, field=field)
     values = {
+        "owner_id": owner_id,
         "model_id": model_id,
         "calibration_id": calibration_id,
         "evaluation_id": evaluation_id,
         "recipe": recipe,
+        "protocol": needed(recipe),
         "name": name,
         "key_id": key_id,
         "idempotency_key": idempotency_key,
         "request_sha256": request_sha256,
-        "hinted_at": func.now(),
     }
     unique = [Job.key_id, Job.idempotency_key]
     job = session.scalar(insert(Job).values(values).on_conflict_do_nothing(index_elements=unique).returning(Job))
@@ -82,43 +87,45 @@ def create(
     return job, True
 
 
-def get(session: Session, job_id: UUID) -> Job:
+def get(session: Session, job_id: UUID, *, owner_id: UUID) -> Job:
     """A job.
 
     Raises:
-        NotFoundError: If there is none of that id.
+        NotFoundError: If the owner has none of that id.
     """
-    job = session.get(Job, job_id)
+    job = session.scalar(select(Job).where(Job.id == job_id, Job.owner_id == owner_id))
     if job is None:
         raise _not_found(job_id)
     return job
 
 
-def list_page(session: Session, *, status: JobState | None, limit: int, after: UUID | None) -> paging.Page[Job]:
-    """Jobs, newest first; those in one state if `status` is given."""
-    where = () if status is None else (Job.state == status,)
-    return paging.newest_first(session, Job, Job.queued_at, *where, limit=limit, after=after)
+def list_page(
+    session: Session, *, owner_id: UUID, status: JobState | None, limit: int, after: UUID | None
+) -> paging.Page[Job]:
+    """The owner's jobs, newest first; those in one state if `status` is given."""
+    theirs, where = Job.owner_id == owner_id, () if status is None else (Job.state == status,)
+    return paging.newest_first(session, Job, Job.queued_at, *where, within=theirs, limit=limit, after=after)
 
 
 def queue_position(session: Session, job: Job) -> int | None:
-    """How many jobs will start before this one; None once it has started."""
+    """How many jobs of its owner will start before this one; None once it has started. It tells nothing of others'."""
     if job.state != "queued":
         return None
     ahead = tuple_(Job.queued_at, Job.id) < (job.queued_at, job.id)
-    return session.scalar(select(func.count()).select_from(Job).where(Job.state == "queued", ahead))
+    theirs = Job.owner_id == job.owner_id
+    return session.scalar(select(func.count()).select_from(Job).where(theirs, Job.state == "queued", ahead))
 
 
-def cancel(session: Session, job_id: UUID) -> Job:
+def cancel(session: Session, job_id: UUID, *, owner_id: UUID) -> Job:
     """Cancel a job: at once while it is queued; when it runs its worker is told, and does it. Twice is as good as once.
 
     Raises:
-        NotFoundError: If there is none of that id.
+        NotFoundError: If the owner has none of that id.
         JobEndedError: If it has ended.
     """
     # Locked first, since the answer depends on the state: a worker that claims or ends the job comes before or after.
-    job = session.scalar(
-        select(Job).where(Job.id == job_id).with_for_update(), execution_options={"populate_existing": True}
-    )
+    theirs = select(Job).where(Job.id == job_id, Job.owner_id == owner_id)
+    job = session.scalar(theirs.with_for_update(), execution_options={"populate_existing": True})
     if job is None:
         raise _not_found(job_id)
     if job.state in _CANCEL:
@@ -143,7 +150,7 @@ def transition(session: Session, job_id: UUID, to: JobState, *, attempt: int | N
         Whether the state changed. If not, nothing was written.
     """
     sources = before(to) if attempt is None else before(to) & HELD
-    guard = [Job.id == job_id, Job.state.in_(sources)]
+    guard = [Job.id == job_id, Job.state.in_(sources), _GUARDS.get(to, true())]
     if attempt is not None:
         guard.append(Job.attempt == attempt)
     changes = {"state": to, f"{to}_at": func.now(), **_ENTERING.get(to, {}), **values}

@@ -11,14 +11,15 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import func, insert, select, update
 
 from store import blobs, events, jobs, locks, workers
+from store.protocol import PROTOCOL
 from store.states import HELD
-from store.tables import Artifact, Job, LayerMetric, Metric
+from store.tables import Artifact, Job, JobEvent, LayerMetric, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
     from datetime import datetime
     from io import BufferedReader
     from pathlib import Path
@@ -31,19 +32,35 @@ if TYPE_CHECKING:
     from octet.report import Report
     from octet.wire import JobState
 
-# The jobs at the head of the queue are hinted again if nobody came. All of them would pile up hints in Redis while the
-# workers are busy; those behind become the head in their turn.
-_HINTS_AT_ONCE = 20
 _FRESH: dict[str, Any] = {"stage": None, "progress": 0.0, "message": ""}
-# Back to its old place in the queue, and due for a hint.
-_REQUEUED = {**_FRESH, "worker_id": None, "hinted_at": None, "queued_at": Job.queued_at}
+_REQUEUED = {**_FRESH, "worker_id": None, "queued_at": Job.queued_at}  # back to its old place in the queue
+# Share of a lease: a worker that has not been heard of for so long does not judge others. Two of its rounds are half a
+# lease apart at most.
+_OWN_ABSENCE = 0.75
+_WAITING = select(Job.id).where(Job.state == "queued", Job.protocol <= PROTOCOL)
 
 
 def claim(session: Session, job_id: UUID, worker_id: UUID, lease_seconds: float) -> Job | None:
-    """Take a queued job; None if another worker has it, or it is over. Every later call needs the job's `attempt`."""
+    """Take a queued job. Every later call needs the job's `attempt`.
+
+    Returns:
+        None if another worker has it, or it is over, or it needs a worker that knows more: `store.protocol`.
+    """
     lease = _from_now(lease_seconds)
     taken = jobs.transition(session, job_id, "running", worker_id=worker_id, lease_until=lease, **_FRESH)
-    return jobs.get(session, job_id) if taken else None
+    return session.get_one(Job, job_id) if taken else None
+
+
+def claim_next(session: Session, worker_id: UUID, lease_seconds: float) -> Job | None:
+    """Take the job that has been queued longest, of those that this worker can do; None if there is none."""
+    # Skipped where locked: somebody else is taking it, or cancelling it.
+    job_id = session.scalar(_WAITING.order_by(Job.queued_at, Job.id).limit(1).with_for_update(skip_locked=True))
+    return None if job_id is None else claim(session, job_id, worker_id, lease_seconds)
+
+
+def any_waiting(session: Session) -> bool:
+    """Whether there may be a job to claim."""
+    return session.scalar(_WAITING.limit(1)) is not None
 
 
 def renew(session: Session, job_id: UUID, attempt: int, lease_seconds: float) -> JobState | None:
@@ -105,13 +122,16 @@ def succeed(
 ) -> bool:
     """End a job well, with its report and its artifacts as (name, media type, file): all of it, or nothing.
 
-    The job's row is locked from the start until the commit. A `renew` at the same time would wait, and then find the
-    job ended: stop renewing first.
+    The content is written before the job's row is locked: renewing the lease, or cancelling, must not wait for it.
     """
+    rows = _write_contents(session, artifacts)
     values = {"report": json.loads(report.model_dump_json()), "verdict": report.verdict, "progress": 1.0, "message": ""}
     if not jobs.transition(session, job_id, "succeeded", attempt=attempt, **values):
+        for row in rows:
+            blobs.delete_unreferenced(session, row["sha256"])
         return False
-    _keep_artifacts(session, job_id, artifacts)
+    if rows:
+        session.execute(insert(Artifact), [{"job_id": job_id, **row} for row in rows])
     _keep_figures(session, job_id, report)
     return True
 
@@ -131,35 +151,41 @@ def release(session: Session, job_id: UUID, attempt: int) -> bool:
     return jobs.transition(session, job_id, "queued", attempt=attempt, released=Job.released + 1, **_REQUEUED)
 
 
-def retry(session: Session, job_id: UUID, attempt: int, *, message: str) -> bool:
-    """Put a job back into the queue whose process crashed. The attempt counts; `message` says what happened."""
-    return jobs.transition(session, job_id, "queued", attempt=attempt, **{**_REQUEUED, "message": message})
+def crash(session: Session, job_id: UUID, attempt: int, happened: str, *, max_attempts: int) -> bool:
+    """End an attempt whose process ended without a word; False if the lease is lost or the job is being cancelled.
+
+    The attempt counts. The job is queued again, unless it was the last one that it has.
+
+    Args:
+        session: A transaction.
+        job_id: The job.
+        attempt: The attempt.
+        happened: What happened, in a sentence.
+        max_attempts: How often a job is started before it is given up.
+    """
+    held = select(Job).where(*_holding(job_id, attempt)).with_for_update()
+    job = session.scalar(held, execution_options={"populate_existing": True})
+    return job is not None and _again_or_never(session, job, "crashed", happened, max_attempts)
 
 
-def reconcile(session: Session, *, lease_seconds: float, max_attempts: int, hint_after_seconds: float) -> list[UUID]:
+def reconcile(session: Session, worker_id: UUID, *, lease_seconds: float, max_attempts: int) -> None:
     """Put right what killed processes left: re-queue jobs whose lease ran out, or end them; forget lost workers.
 
-    One runs at a time; others find nothing to do.
-
-    Returns:
-        Queued jobs whose hint is missing, oldest first: publish them, then call `mark_hinted`.
+    One worker does it at a time, and none that has not been heard of for long itself: where the database was out of
+    reach, or the machine asleep, nobody else was heard of either, and all deserve a moment to show that they live.
     """
+    if not workers.seen_within(session, worker_id, _OWN_ABSENCE * lease_seconds):
+        return
     if not locks.try_acquire(session, locks.Lock.RECONCILIATION):
-        return []
+        return
     # Skipped where locked: its worker is writing to it this very moment, so it is not lost.
     expired = select(Job).where(Job.state.in_(HELD), Job.lease_until < func.now()).with_for_update(skip_locked=True)
     for job in session.scalars(expired, execution_options={"populate_existing": True}).all():
-        _give_up(session, job, max_attempts)
+        if job.state == "cancelling":
+            jobs.transition(session, job.id, "cancelled")
+        else:
+            _again_or_never(session, job, "attempts_exhausted", "The job's worker was lost.", max_attempts)
     workers.forget_lost(session, lease_seconds)
-    due = or_(Job.hinted_at.is_(None), Job.hinted_at < _from_now(-hint_after_seconds))
-    queue = select(Job.id).where(Job.state == "queued", due).order_by(Job.queued_at, Job.id)
-    return list(session.scalars(queue.limit(_HINTS_AT_ONCE)))
-
-
-def mark_hinted(session: Session, ids: Collection[UUID]) -> None:
-    """Note that the hints of these jobs were published now."""
-    statement = update(Job).where(Job.id.in_(ids)).values(hinted_at=func.now())
-    session.execute(statement, execution_options=_NO_SYNC)
 
 
 _NO_SYNC = {"synchronize_session": False}
@@ -173,30 +199,37 @@ def _holding(job_id: UUID, attempt: int) -> tuple[ColumnElement[bool], ...]:
     return Job.id == job_id, Job.attempt == attempt, Job.state.in_(HELD)
 
 
-def _give_up(session: Session, job: Job, max_attempts: int) -> None:
-    """What becomes of a job whose worker was lost."""
+def _again_or_never(session: Session, job: Job, code: str, happened: str, max_attempts: int) -> bool:
+    """What becomes of a job whose attempt ended without a word of its own: it is tried again, up to the cap."""
     started = job.attempt - job.released
-    if job.state == "cancelling":
-        jobs.transition(session, job.id, "cancelled")
-    elif started < max_attempts:
-        jobs.transition(session, job.id, "queued", **_REQUEUED)
-    else:
-        error = {
-            "code": "attempts_exhausted",
-            "message": f"The job was started {started} times, and each time its worker was lost.",
-            "hint": "The job may need more memory than a worker has; the workers' logs say how they ended.",
-        }
-        jobs.transition(session, job.id, "failed", error=error)
+    if started < max_attempts:
+        return jobs.transition(session, job.id, "queued", attempt=job.attempt, **{**_REQUEUED, "message": happened})
+    history = [*_crashes(session, job.id), (job.attempt, happened)]
+    error = {
+        "code": code,
+        "message": " ".join(["The job was given up.", *(f"Attempt {attempt}: {words}" for attempt, words in history)]),
+        "hint": "The workers' logs have the details, under this job's id. It may need more memory than a worker has.",
+    }
+    return jobs.transition(session, job.id, "failed", attempt=job.attempt, error=error)
 
 
-def _keep_artifacts(session: Session, job_id: UUID, artifacts: Iterable[tuple[str, str, Path]]) -> None:
+def _crashes(session: Session, job_id: UUID) -> list[tuple[int, str]]:
+    """What ended the earlier attempts, in words. Those that were handed back ended without any."""
+    told = (JobEvent.kind == "state", JobEvent.state == "queued", JobEvent.message != "")
+    query = select(JobEvent.attempt, JobEvent.message).where(JobEvent.job_id == job_id, *told).order_by(JobEvent.id)
+    return [(attempt, message) for attempt, message in session.execute(query)]
+
+
+def _write_contents(session: Session, artifacts: Iterable[tuple[str, str, Path]]) -> list[dict[str, Any]]:
+    """Store the files; gives a row of the table of artifacts for each."""
+    rows = []
     # In the order of their hashes, so that two jobs with the same artifacts cannot wait for each other's locks.
     for sha256, (name, media_type, path) in sorted((_sha256_of(artifact[2]), artifact) for artifact in artifacts):
         size = path.stat().st_size
         with path.open("rb") as file:
             blobs.write(session, file, sha256=sha256, size=size)
-        session.add(Artifact(job_id=job_id, name=name, media_type=media_type, sha256=sha256, size=size))
-    session.flush()
+        rows.append({"name": name, "media_type": media_type, "sha256": sha256, "size": size})
+    return rows
 
 
 def _keep_figures(session: Session, job_id: UUID, report: Report) -> None:

@@ -27,18 +27,32 @@ def configuration(connection: Connection) -> Config:
 
 
 def upgrade(database_url: str) -> None:
-    """Migrate to the newest schema. Any number of processes may call this at once: one migrates, the others wait."""
+    """Migrate to the newest schema that this code knows; a newer one is left as it is.
+
+    Any number of processes may call this at once: one migrates, the others wait.
+    """
     database = Database(database_url)
     try:
         with database.engine.begin() as connection:
             locks.acquire(connection, locks.Lock.MIGRATION)
-            command.upgrade(configuration(connection), "head")
+            if not _is_current(connection):
+                command.upgrade(configuration(connection), "head")
     finally:
         database.close()
 
 
 def is_current(database: Database) -> bool:
-    """Whether the database has exactly the schema that this code needs."""
+    """Whether the database has the schema that this code needs, or a newer one.
+
+    A newer one serves as well: a release only adds to the schema, and what it no longer needs goes with the next one.
+    """
     with database.engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_heads()
-        return set(found) == set(ScriptDirectory.from_config(configuration(connection)).get_heads())
+        return _is_current(connection)
+
+
+def _is_current(connection: Connection) -> bool:
+    scripts = ScriptDirectory.from_config(configuration(connection))
+    (head,) = scripts.get_heads()
+    known = {script.revision for script in scripts.walk_revisions()}
+    found = MigrationContext.configure(connection).get_current_revision()
+    return found == head or (found is not None and found not in known)

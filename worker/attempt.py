@@ -1,7 +1,7 @@
 """One attempt at a job: from the claimed row to the end that is recorded.
 
-It ends in one transaction, guarded by the attempt number and tried again while Postgres is away. What cannot be
-recorded before the lease runs out is left to the reconciler of whichever worker is alive then.
+It ends in one transaction, guarded by the attempt number and tried again while Postgres is away: what is done need not
+be done again. Only a worker that must stop leaves it to the reconciler of whichever worker is alive then.
 
 A child that ends without a word is treated like a worker that was lost: the job goes back to the queue, and the attempt
 counts. Most crashes are the machine's doing (memory, a kill from outside) and deserve another try, perhaps elsewhere;
@@ -10,7 +10,6 @@ those that are the model's doing come again, and the attempt cap ends them with 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,6 +31,7 @@ from worker.watch import Crashed, Interrupted, Refused, watch
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from threading import Event
 
     from store.database import Database
     from store.settings import Settings
@@ -64,33 +64,36 @@ _INTERRUPTIONS = {"cancelled": CANCELLED, "stopping": HANDED_BACK, "lost": LOST}
 
 
 class Attempt:
-    """A claimed job, the child that does it, and the alarm that may stop it."""
+    """A claimed job, the child that does it, the alarm that may stop it, and whether this worker must stop at once."""
 
-    def __init__(self, database: Database, settings: Settings, job: Job, child: Child, alarm: Alarm) -> None:
+    def __init__(  # noqa: PLR0917 - what the docstring names, in that order
+        self, database: Database, settings: Settings, job: Job, child: Child, alarm: Alarm, impatient: Event
+    ) -> None:
         self._database = database
         self._settings = settings
         self._job = job
         self._child = child
         self._alarm = alarm
+        self._impatient = impatient
         self._reporter = Reporter(database, job.id, job.attempt)
 
     def run(self) -> End:
         """Do the job and record how it ended."""
-        with Lease(self._database, self._settings, self._job.id, self._job.attempt, self._alarm) as lease:
+        with Lease(self._database, self._settings, self._job.id, self._job.attempt, self._alarm):
             try:
                 end = self._work()
             except Exception as reason:  # noqa: BLE001 - whatever it is, the job's owner is told in words
                 self._child.kill()  # before anyone else may take the job
                 end = self._early_end(reason)
-        try:
-            recorded = self._record(end, until=lease.until)
-        except Exception as error:  # noqa: BLE001 - a job must not stay unfinished because of what it handed in
-            recorded = self._record(end := _failed(_in_words(error)), until=lease.until)
+            try:
+                recorded = self._record(end)
+            except Exception as error:  # noqa: BLE001 - a job must not stay unfinished because of what it handed in
+                recorded = self._record(end := _failed(_in_words(error)))
         _log.info("attempt ended", end=end.word, recorded=recorded)
         return end
 
     def _work(self) -> End:
-        assignment, model_sha256 = fetch(self._database, self._settings, self._job, self._child.scratch)
+        assignment, model_sha256 = fetch(self._database, self._job, self._child.scratch)
         self._child.channel.assign(assignment)
         seconds = self._settings.job_timeout_seconds
         keep = partial(self._keep, assignment.checkpoint)
@@ -114,10 +117,12 @@ class Attempt:
         match reason:
             case Interrupted():
                 return _INTERRUPTIONS[reason.reason]
-            case Crashed() | OSError():
+            case Crashed():
                 return self._crashed(str(reason))
-            case _ if isinstance(reason, UNAVAILABLE):
-                _log.warning("the database went away before the job began", error=str(reason))
+            case ConnectionError():  # it was gone before it had its assignment
+                return self._crashed(self._child.death())
+            case _ if isinstance(reason, (OSError, *UNAVAILABLE)):  # the disk of this worker, or the database
+                _log.warning("this worker cannot do the job now", error=str(reason))
                 return HANDED_BACK
         return _failed(_in_words(reason))
 
@@ -125,24 +130,19 @@ class Attempt:
         while_doing = f" while it was busy with the stage {self._reporter.stage}" if self._reporter.stage else ""
         message = f"The job's process {how}{while_doing}."
         _log.warning("the child crashed", how=how, stage=self._reporter.stage, log=self._child.log_tail())
-        started = self._job.attempt - self._job.released
-        if started < self._settings.max_attempts:
-            return End("crashed, to be tried again", partial(leases.retry, message=f"{message} It is tried again."))
-        hint = f"That was attempt {started} of {self._settings.max_attempts}. The worker's log has the details."
-        return _failed(JobError(code="crashed", message=message, hint=hint))
+        return End("crashed", partial(leases.crash, happened=message, max_attempts=self._settings.max_attempts))
 
-    def _record(self, end: End, *, until: float) -> bool:
+    def _record(self, end: End) -> bool:
         while True:
             try:
                 with self._database.begin() as session:
                     job = (session, self._job.id, self._job.attempt)
-                    # Refused while the lease holds means: it was cancelled in the meantime.
+                    # Refused means that it was cancelled in the meantime, or is somebody else's.
                     return end.record(*job) or leases.confirm_cancelled(*job)
             except UNAVAILABLE as error:
                 _log.warning("the end of the job could not be recorded yet", end=end.word, error=str(error))
-                if time.monotonic() > until:
-                    return False
-            time.sleep(_RETRY_SECONDS)
+            if self._impatient.wait(_RETRY_SECONDS):
+                return False
 
 
 def _failed(error: JobError) -> End:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from contextvars import copy_context
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Self
 
@@ -24,11 +24,9 @@ _log = structlog.get_logger()
 class Lease:
     """A thread that renews the lease every heartbeat, from `with` to the end of its block.
 
-    It rings the alarm when the job was cancelled or belongs to somebody else. While Postgres does not answer it goes on
-    trying for as long as the lease holds by this machine's clock: nobody else may start the job before that.
-
-    Attributes:
-        until: When the lease runs out, on `time.monotonic`.
+    It rings the alarm when the job was cancelled or belongs to somebody else. While Postgres does not answer, however
+    long, the job goes on: nobody else can take it either. If only this worker cannot reach Postgres, somebody else will
+    have the job when it can again, and the attempt number keeps it from writing anything.
     """
 
     def __init__(self, database: Database, settings: Settings, job_id: UUID, attempt: int, alarm: Alarm) -> None:
@@ -38,8 +36,8 @@ class Lease:
         self._attempt = attempt
         self._alarm = alarm
         self._done = Event()
-        self.until = time.monotonic() + settings.lease_seconds
-        self._thread = Thread(target=self._keep, name=f"lease-{job_id}", daemon=True)
+        # In the caller's context, so that its lines in the log name the job as well.
+        self._thread = Thread(target=copy_context().run, args=(self._keep,), name=f"lease-{job_id}", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,19 +49,14 @@ class Lease:
 
     def _keep(self) -> None:
         while not self._done.wait(self._settings.heartbeat_seconds):
-            self._renew()
+            try:
+                self._renew()
+            except UNAVAILABLE as error:
+                _log.warning("the lease could not be renewed", error=str(error))
 
     def _renew(self) -> None:
-        asked = time.monotonic()
-        try:
-            with self._database.begin() as session:
-                state = leases.renew(session, self._job_id, self._attempt, self._settings.lease_seconds)
-        except UNAVAILABLE as error:
-            _log.warning("the lease could not be renewed", job_id=str(self._job_id), error=str(error))
-            if time.monotonic() > self.until:
-                self._alarm.ring("lost")
-            return
-        self.until = asked + self._settings.lease_seconds
+        with self._database.begin() as session:
+            state = leases.renew(session, self._job_id, self._attempt, self._settings.lease_seconds)
         if state is None:
             self._alarm.ring("lost")
         elif state == "cancelling":

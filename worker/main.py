@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
 from celery.worker import WorkController, state
 
-from store.database import Database
+from store import migrate
+from store.database import UNAVAILABLE, Database
 from store.hints import Hints
 from worker.app import create_app
 from worker.chores import CHORES, Chores
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
     from store.settings import Settings
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_RETRY_SECONDS = 1.0
 
 _log = structlog.get_logger()
 
 
 def run(settings: Settings) -> int:
-    """Work until SIGTERM or SIGINT, then hand back what is running.
+    """Work until SIGTERM or SIGINT: then begin no more jobs, and hand back those that take longer than the grace.
+
+    A second signal hands them back at once. Neither Postgres nor Redis has to be there, then or later.
 
     Returns:
         The exit status.
@@ -37,14 +42,17 @@ def run(settings: Settings) -> int:
     hints = Hints(settings.redis_url)
     spares = Spares(settings)
     runner = Runner(database, settings, spares, worker_id)
-    reconciler = Reconciler(database, hints, settings, spares=spares, runner=runner, worker_id=worker_id)
+    reconciler = Reconciler(database, settings, spares=spares, runner=runner, worker_id=worker_id)
     chores = Chores(database, settings)
     _stop_on_signals(runner)
+    _log.info("worker starts", worker_id=str(worker_id), slots=settings.worker_slots)
+    _wait_for_schema(database, runner)
     reconciler.start()
     chores.start()
-    _log.info("worker starts", worker_id=str(worker_id), slots=settings.worker_slots)
     try:
-        return _consume(settings, runner)
+        while not runner.stopping:
+            _consume(settings, runner)
+        runner.join()
     finally:
         chores.stop()
         reconciler.stop()
@@ -55,10 +63,26 @@ def run(settings: Settings) -> int:
         hints.close()
         database.close()
         _log.info("worker stopped", handed_back=len(runner.handed_back))
+    return 0
 
 
-def _consume(settings: Settings, runner: Runner) -> int:
-    """Celery's own program is not used: at SIGINT and SIGTERM it waits for tasks to end, where we hand jobs back."""
+def _wait_for_schema(database: Database, runner: Runner) -> None:
+    """Wait for Postgres, and for a schema that is new enough: either may come after the workers."""
+    while not runner.stopping:
+        try:
+            if migrate.is_current(database):
+                return
+            _log.warning("the database needs `octet-server migrate`; waiting")
+        except UNAVAILABLE as error:
+            _log.warning("the database is away; waiting", error=str(error))
+        time.sleep(_RETRY_SECONDS)
+
+
+def _consume(settings: Settings, runner: Runner) -> None:
+    """Take hints until the worker is stopped, or until Celery finds itself at its wits' end with Redis.
+
+    Celery's own program is not used: at SIGINT and SIGTERM it waits for tasks to end, where we hand jobs back.
+    """
     app = create_app(settings.redis_url, runner)
     app.finalize()
     controller = WorkController(
@@ -71,15 +95,19 @@ def _consume(settings: Settings, runner: Runner) -> int:
         without_heartbeat=True,
     )
     controller.start()
-    return controller.exitcode or 0
+    if not runner.stopping:
+        _log.warning("no longer taking hints; beginning again", status=controller.exitcode)
+        time.sleep(_RETRY_SECONDS)
 
 
 def _stop_on_signals(runner: Runner) -> None:
     def stop(*_: object) -> None:
-        for number in _STOP_SIGNALS:  # once is enough, and a second one must not interrupt the first
+        for number in _STOP_SIGNALS:  # the next one must not interrupt this one
             signal.signal(number, signal.SIG_IGN)
         state.should_stop = 0  # the exit status; Celery's loop looks at it at least once a second
         runner.stop()
+        for number in _STOP_SIGNALS:
+            signal.signal(number, stop)
 
     for number in _STOP_SIGNALS:
         signal.signal(number, stop)

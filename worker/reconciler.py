@@ -16,30 +16,26 @@ from worker.rounds import Rounds
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from store.database import Database
-    from store.hints import Hints
+    from store.database import Database, Session
     from store.settings import Settings
     from worker.runner import Runner
     from worker.spares import Spares
+
+_STOP_SECONDS = 2.0
 
 _log = structlog.get_logger()
 
 
 class Reconciler:
-    """Tends the spares, shows that the worker is alive, and looks after lost jobs, every so often."""
+    """Every so often: tends the spares, looks after lost jobs, shows that the worker is alive, and looks for work.
+
+    The last is what makes sure that a job is done. A hint on Redis only makes it begin sooner.
+    """
 
     def __init__(
-        self,
-        database: Database,
-        hints: Hints,
-        settings: Settings,
-        *,
-        spares: Spares,
-        runner: Runner,
-        worker_id: UUID,
+        self, database: Database, settings: Settings, *, spares: Spares, runner: Runner, worker_id: UUID
     ) -> None:
         self._database = database
-        self._hints = hints
         self._settings = settings
         self._spares = spares
         self._runner = runner
@@ -52,7 +48,7 @@ class Reconciler:
 
     def stop(self) -> None:
         """End, and take the worker off the list."""
-        self._rounds.stop()
+        self._rounds.stop(wait=_STOP_SECONDS)
         try:
             with self._database.begin() as session:
                 workers.forget(session, self._worker_id)
@@ -61,29 +57,25 @@ class Reconciler:
 
     def _round(self) -> None:
         self._spares.tend()
-        self._register()
         with self._database.begin() as session:
-            unhinted = leases.reconcile(
-                session,
-                lease_seconds=self._settings.lease_seconds,
-                max_attempts=self._settings.max_attempts,
-                hint_after_seconds=self._settings.hint_seconds,
-            )
-        # A hint only wakes whoever is idle. While this worker is busy it leaves them to those who are not, so that
-        # hints do not pile up on Redis.
-        if unhinted and self._runner.idle:
-            published = [job_id for job_id in unhinted if self._hints.publish(job_id)]
-            with self._database.begin() as session:
-                leases.mark_hinted(session, published)
-
-    def _register(self) -> None:
-        with self._database.begin() as session:
-            workers.register(
+            # Before it shows that this worker is alive: a worker that was away itself cannot tell who is lost.
+            leases.reconcile(
                 session,
                 self._worker_id,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                version=__version__,
-                slots=self._settings.worker_slots,
-                engines=self._spares.engines,
+                lease_seconds=self._settings.lease_seconds,
+                max_attempts=self._settings.max_attempts,
             )
+            self._register(session)
+        self._runner.look()
+
+    def _register(self, session: Session) -> None:
+        workers.register(
+            session,
+            self._worker_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            slots=self._settings.worker_slots,
+            engines=self._spares.engines,
+            sandbox=self._spares.sandbox,
+        )

@@ -1,8 +1,12 @@
-"""The slots of a worker: whoever holds a hint calls `run` from a thread of its own."""
+"""The slots of a worker: each takes the jobs that are queued, one after the other, for as long as there are any.
+
+Postgres owns the queue. A hint on Redis says that it is worth a look now, and so does each round of the reconciler:
+without Redis jobs begin a few seconds later, and that is all.
+"""
 
 from __future__ import annotations
 
-from threading import Event, Lock
+from threading import BoundedSemaphore, Event, Lock, Thread, Timer
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,72 +23,131 @@ if TYPE_CHECKING:
     from store.database import Database
     from store.settings import Settings
     from store.tables import Job
+    from worker.process import Child
     from worker.spares import Spares
 
 _log = structlog.get_logger()
 
 
 class Runner:
-    """Claims jobs and does them, one per calling thread.
+    """Claims jobs and does them, as many at a time as there are slots.
 
     Attributes:
         handed_back: Jobs that this worker leaves to others as it stops: their hints must be published again.
     """
 
     def __init__(self, database: Database, settings: Settings, spares: Spares, worker_id: UUID) -> None:
-        self.handed_back: list[UUID] = []
+        self.handed_back: set[UUID] = set()
         self._database = database
         self._settings = settings
         self._spares = spares
         self._worker_id = worker_id
-        self._stopping = Event()
-        self._alarms: set[Alarm] = set()
+        self._slots = BoundedSemaphore(settings.worker_slots)
+        self._halt = Alarm()  # rings when no further job may begin
+        self._impatient = Event()  # set when those that run must end as well
+        self._grace = Timer(settings.grace_seconds, self._hand_back)
+        self._grace.daemon = True
+        self._alarms: set[Alarm] = set()  # of the attempts under way
         self._lock = Lock()
 
     @property
-    def idle(self) -> bool:
-        """Whether a slot is free."""
-        return len(self._alarms) < self._settings.worker_slots
+    def stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._halt.reason is not None
 
     def run(self, job_id: UUID) -> None:
-        """Do a job if it is still queued: a hint may come twice, or late."""
-        alarm = Alarm()
-        with self._lock:
-            self._alarms.add(alarm)
-        try:
-            if self._stopping.is_set():
-                self.handed_back.append(job_id)
-            elif job := self._claim(job_id):
-                self._attempt(job, alarm)
-        finally:
-            with self._lock:
-                self._alarms.remove(alarm)
-            alarm.close()
+        """Do a job if it is still queued (a hint may come twice, or late), and whatever else is; waits for a slot."""
+        with self._slots:
+            self._work_off(job_id)
+        if self.stopping:
+            self.handed_back.add(job_id)
+
+    def look(self) -> None:
+        """Put every free slot to work, in a thread of its own, if a job is queued; returns at once."""
+        while not self.stopping and self._any_waiting() and self._slots.acquire(blocking=False):
+            Thread(target=self._fill_slot, name="slot", daemon=True).start()
 
     def stop(self) -> None:
-        """Take no more jobs, and hand back at once those that run."""
-        self._stopping.set()
+        """Begin no more jobs. Those that run are handed back when the grace is over, or when this is called again."""
+        if self.stopping or not self._settings.grace_seconds:
+            self._hand_back()
+        else:
+            self._grace.start()
+        self._halt.ring("stopping")
+
+    def join(self) -> None:
+        """Wait for the end of every job, once `stop` was called. It is the last thing to do with it."""
+        for _ in range(self._settings.worker_slots):
+            self._slots.acquire()
+        self._grace.cancel()
+        self._halt.close()
+
+    def _hand_back(self) -> None:
+        self._impatient.set()
         with self._lock:
             for alarm in self._alarms:
                 alarm.ring("stopping")
 
-    def _claim(self, job_id: UUID) -> Job | None:
+    def _fill_slot(self) -> None:
+        try:
+            self._work_off(None)
+        finally:
+            self._slots.release()
+
+    def _work_off(self, job_id: UUID | None) -> None:
+        """Do what is queued, the job of this id first."""
+        try:
+            while not self.stopping and self._any_waiting() and self._do_next(job_id):
+                pass
+        except Exception:  # noqa: BLE001 - the slot must be there for the next job
+            _log.exception("a slot could not go on; it looks again later")
+
+    def _do_next(self, job_id: UUID | None) -> bool:
+        """Do a job; whether to look for the next one at once."""
+        child = self._spares.take(self._halt)  # before the claim: what loads torch holds no lease
+        if child is None:
+            return False
+        try:
+            job = self._claim(job_id)
+            # After a job that was handed back another one would hardly fare better here at this moment.
+            return job is not None and self._attempt(job, child)
+        finally:
+            child.close()
+            self._spares.give_back(child.warm)
+
+    def _any_waiting(self) -> bool:
         try:
             with self._database.begin() as session:
-                return leases.claim(session, job_id, self._worker_id, self._settings.lease_seconds)
+                return leases.any_waiting(session)
         except UNAVAILABLE as error:
-            _log.warning("the job could not be claimed; its hint will come again", job_id=str(job_id), error=str(error))
+            _log.warning("the queue could not be read", error=str(error))
+            return False
+
+    def _claim(self, job_id: UUID | None) -> Job | None:
+        mine = (self._worker_id, self._settings.lease_seconds)
+        try:
+            with self._database.begin() as session:
+                hinted = None if job_id is None else leases.claim(session, job_id, *mine)
+                return hinted or leases.claim_next(session, *mine)
+        except UNAVAILABLE as error:
+            _log.warning("no job could be claimed", error=str(error))
             return None
 
-    def _attempt(self, job: Job, alarm: Alarm) -> None:
-        with bound_contextvars(job_id=str(job.id), attempt=job.attempt):
-            _log.info("attempt begins", recipe=job.recipe.get("method"), engine=job.recipe.get("engine"))
-            child = self._spares.take()
-            try:
-                attempt = Attempt(self._database, self._settings, job, child, alarm)
-                if attempt.run() is HANDED_BACK:
-                    self.handed_back.append(job.id)
-            finally:
-                child.close()
-                # Not before: loading the next torch would disturb the measuring, and slow the check of the artifact.
-                self._spares.replace(child)
+    def _attempt(self, job: Job, child: Child) -> bool:
+        """Make an attempt at a job; False if it was handed back."""
+        alarm = Alarm()
+        with self._lock:
+            self._alarms.add(alarm)
+            if self._impatient.is_set():
+                alarm.ring("stopping")
+        try:
+            with bound_contextvars(job_id=str(job.id), attempt=job.attempt, request_id=job.request_id):
+                _log.info("attempt begins", recipe=job.recipe.get("method"), engine=job.recipe.get("engine"))
+                end = Attempt(self._database, self._settings, job, child, alarm, self._impatient).run()
+        finally:
+            with self._lock:
+                self._alarms.remove(alarm)
+            alarm.close()
+        if end is HANDED_BACK:
+            self.handed_back.add(job.id)
+        return end is not HANDED_BACK

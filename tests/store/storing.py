@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from hashlib import sha256
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+from sqlalchemy import func, update
+
 from octet.recipe import Recipe
-from store import jobs, keys, leases, uploads
+from store import jobs, keys, leases, uploads, workers
+from store.tables import FIRST_OWNER, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,15 +23,18 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from store.database import Database
-    from store.tables import Job
 
 CONTENT = b"weights"
+OWNER = UUID(FIRST_OWNER)
 
 
-def upload(session: Session, kind: uploads.Kind = "model", content: bytes = CONTENT) -> uploads.Row:
+def upload(
+    session: Session, kind: uploads.Kind = "model", content: bytes = CONTENT, owner_id: UUID = OWNER
+) -> uploads.Row:
     return uploads.create(
         session,
         kind,
+        owner_id=owner_id,
         name="digits",
         sha256=sha256(content).hexdigest(),
         size=len(content),
@@ -38,6 +45,7 @@ def upload(session: Session, kind: uploads.Kind = "model", content: bytes = CONT
 
 def queue(session: Session, model_id: UUID | None = None, **values: Any) -> Job:
     request = {
+        "owner_id": OWNER,
         "model_id": model_id or upload(session).id,
         "calibration_id": None,
         "evaluation_id": None,
@@ -59,6 +67,18 @@ def start(session: Session, job_id: UUID | None = None, lease_seconds: float = 6
 def keep_checkpoint(session: Session, job: Job, path: Path) -> bool:
     with path.open("rb") as file:
         return leases.keep_checkpoint(session, job.id, job.attempt, file)
+
+
+def run_out(session: Session, job_id: UUID) -> None:
+    """Let the lease of a job run out."""
+    session.execute(update(Job).where(Job.id == job_id).values(lease_until=func.now() - timedelta(seconds=1)))
+
+
+def reconcile(session: Session, *, max_attempts: int = 3) -> None:
+    """As a worker does that has been heard of lately."""
+    worker = uuid4()
+    workers.register(session, worker, "host", 1, "0", 1, [])
+    leases.reconcile(session, worker, lease_seconds=30, max_attempts=max_attempts)
 
 
 def together(database: Database, *functions: Callable[[Session], object]) -> list[Any]:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select, update
-from storing import keep_checkpoint, queue, start, together
+from storing import OWNER, keep_checkpoint, queue, reconcile, run_out, start, together
 
 from octet.report import LayerFacts
 from store import artifacts, blobs, events, jobs, leases, workers
@@ -36,14 +36,6 @@ def files(tmp_path: Path) -> Files:
     ]
 
 
-def _reconcile(session: Session, *, max_attempts: int = 3, hint_after_seconds: float = 30) -> list[UUID]:
-    return leases.reconcile(session, lease_seconds=30, max_attempts=max_attempts, hint_after_seconds=hint_after_seconds)
-
-
-def _run_out(session: Session, job_id: UUID) -> None:
-    session.execute(update(Job).where(Job.id == job_id).values(lease_until=func.now() - timedelta(seconds=1)))
-
-
 def _states(session: Session, job_id: UUID) -> list[str]:
     return [event.state for event in events.list_events(session, job_id) if event.kind == "state"]
 
@@ -67,13 +59,13 @@ def test_of_many_who_claim_at_once_one_gets_the_job(database: Database) -> None:
         claims = together(database, *[lambda session, job=job: leases.claim(session, job.id, uuid4(), 30)] * 6)
         assert sum(claim is not None for claim in claims) == 1
         with database.begin() as session:
-            assert jobs.get(session, job.id).attempt == 1
+            assert jobs.get(session, job.id, owner_id=OWNER).attempt == 1
 
 
 def test_renewing_prolongs_the_lease(database: Database, running: Job) -> None:
     with database.begin() as session:
         assert leases.renew(session, running.id, running.attempt, lease_seconds=600) == "running"
-        session.refresh(job := jobs.get(session, running.id))
+        session.refresh(job := jobs.get(session, running.id, owner_id=OWNER))
         assert job.lease_until == session.scalar(select(func.now())) + timedelta(seconds=600)
         assert leases.renew(session, running.id, running.attempt + 1, 60) is None
         assert leases.renew(session, uuid4(), 1, 60) is None
@@ -83,7 +75,7 @@ def test_progress_is_kept_and_never_goes_back(database: Database, running: Job) 
     with database.begin() as session:
         assert leases.record_progress(session, running.id, 1, "calibrate", 0.25, "batch 1 of 4")
         assert leases.record_progress(session, running.id, 1, "calibrate", 0.2, "batch 2 of 4")
-        job = jobs.get(session, running.id)
+        job = jobs.get(session, running.id, owner_id=OWNER)
         assert (job.stage, job.progress, job.message) == ("calibrate", 0.25, "batch 2 of 4")
         assert not leases.record_progress(session, running.id, 2, "calibrate", 0.5, "of another attempt")
 
@@ -103,12 +95,12 @@ def test_success_keeps_everything_at_once(database: Database, running: Job, repo
     with database.begin() as session:
         assert leases.succeed(session, running.id, running.attempt, report, files)
     with database.begin() as session:
-        job = jobs.get(session, running.id)
+        job = jobs.get(session, running.id, owner_id=OWNER)
         assert (job.state, job.progress, job.verdict, job.lease_until) == ("succeeded", 1.0, "passes", None)
         assert job.report == report.model_dump(mode="json")
         kept = artifacts.list_for(session, running.id)
         assert [(artifact.name, artifact.media_type) for artifact in kept] == [file[:2] for file in files]
-        assert artifacts.get(session, kept[0].id).size == blobs.CHUNK + 5
+        assert artifacts.get(session, kept[0].id, owner_id=OWNER).size == blobs.CHUNK + 5
         assert b"".join(blobs.read(session, kept[0].sha256)) == files[0][2].read_bytes()
         figures = jobs.metrics_of(session, [running.id])[running.id]
         assert [(figure.name, figure.value) for figure in figures] == [(m.name, m.value) for m in report.metrics()]
@@ -139,18 +131,18 @@ def _late_writes(job: Job, report: Report, files: Files) -> dict[str, Callable[[
         "fail": lambda session: leases.fail(session, job.id, job.attempt, {"code": "late", "message": "late"}),
         "confirm": lambda session: leases.confirm_cancelled(session, job.id, job.attempt),
         "release": lambda session: leases.release(session, job.id, job.attempt),
-        "retry": lambda session: leases.retry(session, job.id, job.attempt, message="late"),
+        "crash": lambda session: leases.crash(session, job.id, job.attempt, "late", max_attempts=3),
     }
 
 
-@pytest.mark.parametrize("write", ["renew", "progress", "checkpoint", "succeed", "fail", "confirm", "release", "retry"])
+@pytest.mark.parametrize("write", ["renew", "progress", "checkpoint", "succeed", "fail", "confirm", "release", "crash"])
 @pytest.mark.parametrize("fate", ["queued again", "running again", "ended"])
 def test_what_a_lost_attempt_writes_has_no_effect(  # noqa: PLR0917 - fixtures
     database: Database, running: Job, report: Report, files: Files, fate: str, write: str
 ) -> None:
     with database.begin() as session:
-        _run_out(session, running.id)
-        _reconcile(session)
+        run_out(session, running.id)
+        reconcile(session)
         if fate != "queued again":
             again = start(session, running.id)
         if fate == "ended":
@@ -172,14 +164,14 @@ def test_a_failure_says_why(database: Database, running: Job) -> None:
     with database.begin() as session:
         assert leases.fail(session, running.id, running.attempt, error)
     with database.begin() as session:
-        job = jobs.get(session, running.id)
+        job = jobs.get(session, running.id, owner_id=OWNER)
         assert (job.state, job.lease_until) == ("failed", None)
         assert job.error == {"code": "quantization_failed", "message": "It did not work \ufffd.", "hint": None}
 
 
 def test_a_job_that_is_being_cancelled_can_only_be_cancelled(database: Database, running: Job, report: Report) -> None:
     with database.begin() as session:
-        jobs.cancel(session, running.id)
+        jobs.cancel(session, running.id, owner_id=OWNER)
         assert not leases.succeed(session, running.id, running.attempt, report, [])
         assert not leases.fail(session, running.id, running.attempt, {})
         assert not leases.release(session, running.id, running.attempt)
@@ -190,10 +182,9 @@ def test_a_job_handed_back_is_queued_at_its_old_place(database: Database, runnin
     with database.begin() as session:
         leases.record_progress(session, running.id, 1, "train", 0.5, "half")
         assert leases.release(session, running.id, running.attempt)
-        job = jobs.get(session, running.id)
+        job = jobs.get(session, running.id, owner_id=OWNER)
         assert (job.state, job.stage, job.progress, job.message, job.worker_id) == ("queued", None, 0.0, "", None)
         assert job.queued_at == running.queued_at
-        assert _reconcile(session) == [running.id]  # nobody has published a hint since
         assert start(session, running.id).attempt == 2
 
 
@@ -202,88 +193,69 @@ def test_attempts_handed_back_do_not_count(database: Database, running: Job) -> 
         assert leases.release(session, running.id, 1)
         for attempt, end in ((2, "queued"), (3, "queued"), (4, "failed")):
             assert start(session, running.id).attempt == attempt
-            _run_out(session, running.id)
-            _reconcile(session, max_attempts=3)
-            assert jobs.get(session, running.id).state == end
-        assert jobs.get(session, running.id).error["code"] == "attempts_exhausted"
+            run_out(session, running.id)
+            reconcile(session, max_attempts=3)
+            assert jobs.get(session, running.id, owner_id=OWNER).state == end
+        assert jobs.get(session, running.id, owner_id=OWNER).error["code"] == "attempts_exhausted"
 
 
 def test_a_lost_job_is_queued_again(database: Database, running: Job) -> None:
     with database.begin() as session:
-        assert _reconcile(session) == []
-        _run_out(session, running.id)
-        assert _reconcile(session) == [running.id]
+        reconcile(session)
+        assert _states(session, running.id) == ["queued", "running"]
+        run_out(session, running.id)
+        reconcile(session)
         assert _states(session, running.id) == ["queued", "running", "queued"]
 
 
 def test_a_lost_job_that_was_being_cancelled_is_cancelled(database: Database, running: Job) -> None:
     with database.begin() as session:
-        jobs.cancel(session, running.id)
-        _run_out(session, running.id)
-        assert _reconcile(session) == []
-        assert jobs.get(session, running.id).state == "cancelled"
+        jobs.cancel(session, running.id, owner_id=OWNER)
+        run_out(session, running.id)
+        reconcile(session)
+        assert jobs.get(session, running.id, owner_id=OWNER).state == "cancelled"
 
 
-def test_two_reconcilers_at_once_do_the_work_once(database: Database) -> None:
+def test_tworeconcilers_at_once_do_the_work_once(database: Database) -> None:
     for _ in range(5):
         with database.begin() as session:
             job = start(session)
-            _run_out(session, job.id)
-        found = together(database, _reconcile, _reconcile, _reconcile)
-        assert sorted(found) in ([[], [], [job.id]], [[], [job.id], [job.id]], [[job.id]] * 3)
+            run_out(session, job.id)
+        together(database, reconcile, reconcile, reconcile)
         with database.begin() as session:
             assert _states(session, job.id) == ["queued", "running", "queued"]
-            jobs.cancel(session, job.id)
+            jobs.cancel(session, job.id, owner_id=OWNER)
 
 
-def test_one_reconciler_works_while_others_do_not_wait(database: Database, running: Job) -> None:
+def test_onereconciler_works_while_others_do_not_wait(database: Database, running: Job) -> None:
     with database.begin() as first:
-        _run_out(first, running.id)
+        run_out(first, running.id)
     with database.begin() as first, database.begin() as second:
-        assert _reconcile(first) == [running.id]
-        assert _reconcile(second) == []
+        reconcile(first)
+        reconcile(second)
+        assert [_states(session, running.id)[-1] for session in (first, second)] == ["queued", "running"]
 
 
 def test_a_job_that_its_worker_is_just_ending_is_not_lost(database: Database, running: Job, report: Report) -> None:
     with database.begin() as session:
-        _run_out(session, running.id)
+        run_out(session, running.id)
     with database.begin() as worker, database.begin() as reconciler:
         assert leases.succeed(worker, running.id, running.attempt, report, [])
-        assert _reconcile(reconciler) == []
+        reconcile(reconciler)
     with database.begin() as session:
-        assert jobs.get(session, running.id).state == "succeeded"
+        assert jobs.get(session, running.id, owner_id=OWNER).state == "succeeded"
 
 
 def test_reconciling_against_a_late_success_has_one_winner(database: Database, report: Report) -> None:
     for _ in range(10):
         with database.begin() as session:
             job = start(session)
-            _run_out(session, job.id)
+            run_out(session, job.id)
         succeeded, _ = together(
-            database, lambda session, job=job: leases.succeed(session, job.id, job.attempt, report, []), _reconcile
+            database, lambda session, job=job: leases.succeed(session, job.id, job.attempt, report, []), reconcile
         )
         with database.begin() as session:
-            assert jobs.get(session, job.id).state == ("succeeded" if succeeded else "queued")
-
-
-def test_a_hint_is_due_again_when_nobody_came(database: Database) -> None:
-    with database.begin() as session:
-        first, second = queue(session), queue(session)
-        assert _reconcile(session) == []
-        session.execute(update(Job).where(Job.id == first.id).values(hinted_at=func.now() - timedelta(seconds=31)))
-        session.execute(update(Job).where(Job.id == second.id).values(hinted_at=None))
-        assert set(_reconcile(session)) == {first.id, second.id}
-        leases.mark_hinted(session, [first.id])
-        assert _reconcile(session) == [second.id]
-
-
-def test_hints_do_not_pile_up_behind_a_long_queue(database: Database) -> None:
-    with database.begin() as session:
-        made = [queue(session) for _ in range(30)]
-        session.execute(update(Job).values(hinted_at=None))
-        due = _reconcile(session)
-        assert due == sorted(job.id for job in made)[: len(due)]
-        assert len(due) == 20
+            assert jobs.get(session, job.id, owner_id=OWNER).state == ("succeeded" if succeeded else "queued")
 
 
 def test_workers_are_listed_while_they_are_heard_of(database: Database) -> None:
@@ -307,8 +279,8 @@ def test_workers_that_are_lost_are_forgotten(database: Database) -> None:
     worker = uuid4()
     with database.begin() as session:
         workers.register(session, worker, "host", 42, "0.1.0", 1, [])
-        _reconcile(session)
+        reconcile(session)
         assert session.get(Worker, worker) is not None
         session.execute(update(Worker).values(seen_at=func.now() - timedelta(seconds=31)))
-        _reconcile(session)
-        assert session.scalar(select(func.count()).select_from(Worker)) == 0
+        reconcile(session)
+        assert session.get(Worker, worker, populate_existing=True) is None

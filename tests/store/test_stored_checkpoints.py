@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, select, update
-from storing import CONTENT, keep_checkpoint, queue, start
+from sqlalchemy import select
+from storing import CONTENT, OWNER, keep_checkpoint, queue, reconcile, run_out, start
 
 from store import blobs, jobs, leases
 from store.tables import Blob, Job
@@ -45,7 +44,7 @@ def test_a_checkpoint_takes_the_place_of_the_one_before(database: Database, runn
 def test_the_next_attempt_finds_it(database: Database, running: Job, file: Path) -> None:
     with database.begin() as session:
         assert keep_checkpoint(session, running, file)
-        assert leases.retry(session, running.id, running.attempt, message="It crashed.")
+        assert leases.crash(session, running.id, running.attempt, "It crashed.", max_attempts=2)
     with database.begin() as session:
         again = start(session, running.id)
         assert again.attempt == 2
@@ -54,18 +53,18 @@ def test_the_next_attempt_finds_it(database: Database, running: Job, file: Path)
 
 
 def _cancel(session: Session, job: Job, _: Report) -> None:
-    jobs.cancel(session, job.id)
+    jobs.cancel(session, job.id, owner_id=OWNER)
     leases.confirm_cancelled(session, job.id, job.attempt)
 
 
 def _cancel_while_queued(session: Session, job: Job, _: Report) -> None:
     leases.release(session, job.id, job.attempt)
-    jobs.cancel(session, job.id)
+    jobs.cancel(session, job.id, owner_id=OWNER)
 
 
 def _give_up(session: Session, job: Job, _: Report) -> None:
-    session.execute(update(Job).where(Job.id == job.id).values(lease_until=func.now() - timedelta(seconds=1)))
-    leases.reconcile(session, lease_seconds=30, max_attempts=1, hint_after_seconds=30)
+    run_out(session, job.id)
+    reconcile(session, max_attempts=1)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +85,7 @@ def test_nothing_of_it_is_left_when_the_job_has_ended(
     with database.begin() as session:
         end(session, running, report)
     with database.begin() as session:
-        job = jobs.get(session, running.id)
+        job = jobs.get(session, running.id, owner_id=OWNER)
         assert (job.lease_until, job.checkpoint_sha256) == (None, None)
         assert _contents(session) == set()
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import func, select, update
-from storing import queue, start, together, upload
+from storing import OWNER, queue, start, together, upload
 
 from store import events, jobs, keys, leases, uploads
 from store.errors import DatasetDeletedError, IdempotencyMismatchError, JobEndedError, NotFoundError
@@ -22,7 +22,7 @@ def test_a_new_job_is_queued_and_says_so(database: Database) -> None:
     with database.begin() as session:
         job = queue(session, name="first")
         assert (job.state, job.attempt, job.progress, job.name) == ("queued", 0, 0.0, "first")
-        assert job.queued_at == job.hinted_at == session.scalar(select(func.now()))
+        assert job.queued_at == session.scalar(select(func.now()))
         assert job.queued_at.utcoffset().total_seconds() == 0
         assert [(event.kind, event.state) for event in events.list_events(session, job.id)] == [("state", "queued")]
 
@@ -30,13 +30,13 @@ def test_a_new_job_is_queued_and_says_so(database: Database) -> None:
 def test_a_job_needs_a_model_and_data_that_are_there(database: Database) -> None:
     with database.begin() as session:
         dataset = upload(session, "dataset")
-        uploads.delete(session, "dataset", dataset.id)
+        uploads.delete(session, "dataset", dataset.id, owner_id=OWNER)
         with pytest.raises(NotFoundError):
             queue(session, uuid4())
         with pytest.raises(DatasetDeletedError):
             queue(session, evaluation_id=dataset.id)
         with pytest.raises(NotFoundError, match="There is no job"):
-            jobs.get(session, uuid4())
+            jobs.get(session, uuid4(), owner_id=OWNER)
 
 
 def test_the_same_idempotency_key_gives_the_same_job(database: Database) -> None:
@@ -44,8 +44,8 @@ def test_the_same_idempotency_key_gives_the_same_job(database: Database) -> None
         model = upload(session)
         repeatable = {"key_id": keys.create(session, "caller")[0].id, "idempotency_key": "k"}
         first = queue(session, model.id, **repeatable)
-        jobs.cancel(session, first.id)
-        uploads.delete(session, "model", model.id)
+        jobs.cancel(session, first.id, owner_id=OWNER)
+        uploads.delete(session, "model", model.id, owner_id=OWNER)
         assert queue(session, model.id, **repeatable).id == first.id
         with pytest.raises(IdempotencyMismatchError):
             queue(session, model.id, **repeatable, request_sha256="1" * 64)
@@ -72,9 +72,9 @@ def test_the_queue_position_counts_those_ahead(database: Database) -> None:
         with database.begin() as session:
             made.append(queue(session).id)
     with database.begin() as session:
-        assert [jobs.queue_position(session, jobs.get(session, job)) for job in made] == [0, 1, 2]
+        assert [jobs.queue_position(session, jobs.get(session, job, owner_id=OWNER)) for job in made] == [0, 1, 2]
         start(session, made[0])
-        assert [jobs.queue_position(session, jobs.get(session, job)) for job in made] == [None, 0, 1]
+        assert [jobs.queue_position(session, jobs.get(session, job, owner_id=OWNER)) for job in made] == [None, 0, 1]
 
 
 def test_jobs_are_listed_newest_first_and_by_state(database: Database) -> None:
@@ -84,33 +84,33 @@ def test_jobs_are_listed_newest_first_and_by_state(database: Database) -> None:
             made.insert(0, queue(session).id)
     with database.begin() as session:
         start(session, made[1])
-        page = jobs.list_page(session, status=None, limit=2, after=None)
+        page = jobs.list_page(session, owner_id=OWNER, status=None, limit=2, after=None)
         assert ([job.id for job in page.rows], page.has_more, page.next) == (made[:2], True, made[1])
-        page = jobs.list_page(session, status=None, limit=2, after=page.next)
+        page = jobs.list_page(session, owner_id=OWNER, status=None, limit=2, after=page.next)
         assert ([job.id for job in page.rows], page.has_more, page.next) == (made[2:], False, None)
-        page = jobs.list_page(session, status="running", limit=2, after=None)
+        page = jobs.list_page(session, owner_id=OWNER, status="running", limit=2, after=None)
         assert [job.id for job in page.rows] == [made[1]]
 
 
 def test_a_queued_job_is_cancelled_at_once(database: Database) -> None:
     with database.begin() as session:
         job = queue(session)
-        assert jobs.cancel(session, job.id).state == "cancelled"
+        assert jobs.cancel(session, job.id, owner_id=OWNER).state == "cancelled"
         assert job.cancelled_at is not None
         assert job.cancelling_at is None
 
 
 def test_a_running_job_is_cancelled_by_its_worker(database: Database, running: Job) -> None:
     with database.begin() as session:
-        assert jobs.cancel(session, running.id).state == "cancelling"
-        assert jobs.cancel(session, running.id).state == "cancelling"
+        assert jobs.cancel(session, running.id, owner_id=OWNER).state == "cancelling"
+        assert jobs.cancel(session, running.id, owner_id=OWNER).state == "cancelling"
         assert leases.renew(session, running.id, running.attempt, 60) == "cancelling"
         assert leases.confirm_cancelled(session, running.id, running.attempt)
         with pytest.raises(JobEndedError, match="has already been cancelled") as ended:
-            jobs.cancel(session, running.id)
+            jobs.cancel(session, running.id, owner_id=OWNER)
         assert ended.value.state == "cancelled"
         with pytest.raises(NotFoundError):
-            jobs.cancel(session, uuid4())
+            jobs.cancel(session, uuid4(), owner_id=OWNER)
 
 
 @pytest.mark.parametrize("to", STATES)
@@ -134,11 +134,11 @@ def test_cancelling_against_succeeding_has_one_winner(database: Database, report
             job = start(session)
         cancelled, succeeded = together(
             database,
-            lambda session, job=job: jobs.cancel(session, job.id).state,
+            lambda session, job=job: jobs.cancel(session, job.id, owner_id=OWNER).state,
             lambda session, job=job: leases.succeed(session, job.id, job.attempt, report, []),
         )
         with database.begin() as session:
-            state = jobs.get(session, job.id).state
+            state = jobs.get(session, job.id, owner_id=OWNER).state
             seen = [event.state for event in events.list_events(session, job.id)]
         if succeeded:
             assert isinstance(cancelled, JobEndedError)
@@ -153,7 +153,7 @@ def test_cancelling_against_claiming_has_one_winner(database: Database) -> None:
             job = queue(session)
         cancelled, claimed = together(
             database,
-            lambda session, job=job: jobs.cancel(session, job.id).state,
+            lambda session, job=job: jobs.cancel(session, job.id, owner_id=OWNER).state,
             lambda session, job=job: leases.claim(session, job.id, uuid4(), 60),
         )
         assert (cancelled, claimed is None) in {("cancelled", True), ("cancelling", False)}

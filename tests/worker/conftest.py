@@ -10,16 +10,18 @@ import torch
 from working import Desk, WorkerProcess
 
 import octet
-from worker.limits import threads
+from store.settings import Settings
+from worker.alarm import Alarm
 from worker.runner import Runner
 from worker.spares import Spares
+from worker.warmth import WarmProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from store.database import Database
-    from store.settings import Settings
+    from worker.process import Child
 
 
 @pytest.fixture(scope="session")
@@ -56,13 +58,35 @@ def start_worker(settings: Settings, database: Database, tmp_path: Path) -> Iter
 @pytest.fixture
 def runner_with(database: Database, settings: Settings) -> Iterator[Callable[..., Runner]]:
     """Makes a runner with one slot and settings of the test's own."""
-    made: list[Spares] = []
+    made: list[tuple[Runner, Spares]] = []
 
     def make(**overrides: Any) -> Runner:
         mine = settings.model_copy(update={"heartbeat_seconds": 0.1, "max_attempts": 1, **overrides})
-        made.append(Spares(1, threads=threads(mine)))
-        return Runner(database, mine, made[-1], uuid4())
+        spares = Spares(mine)
+        made.append((Runner(database, mine, spares, uuid4()), spares))
+        return made[-1][0]
 
     yield make
-    for spares in made:
+    for runner, spares in made:
+        runner.stop()
+        runner.join()
         spares.close()
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmProcess]:
+    """A warm process with nothing to do."""
+    warm = WarmProcess(Settings(database_url="postgresql://", redis_url="redis://"))
+    alarm = Alarm()
+    assert warm.until_warm(alarm)
+    yield warm
+    warm.close()
+    alarm.close()
+
+
+@pytest.fixture
+def child(warm: WarmProcess) -> Iterator[Child]:
+    """A process that waits for its assignment."""
+    child = warm.fork()
+    yield child
+    child.close()

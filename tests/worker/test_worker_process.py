@@ -102,7 +102,8 @@ def test_a_job_whose_process_is_killed_is_tried_again(desk: Desk, model: Path, w
     worker.busy_child().kill()
     job = desk.until_finished(job_id)
     assert (job.state, job.attempt) == ("succeeded", 2)
-    assert any("It is tried again." in event.message for event in desk.events(job_id))
+    (again,) = [event for event in desk.events(job_id) if event.state == "queued" and event.attempt == 1]
+    assert "was killed" in again.message
 
 
 def test_a_job_whose_process_is_killed_every_time_fails_in_words(
@@ -129,17 +130,15 @@ def test_a_job_outlives_the_loss_of_every_connection_to_the_database(desk: Desk,
     assert (job.state, job.attempt) == ("succeeded", 1)
 
 
-def test_a_spare_that_died_is_replaced(desk: Desk, model: Path, worker: WorkerProcess) -> None:
-    spare = worker.spare()
-    spare.kill()
-    wait_until(lambda: worker.spare().pid != spare.pid)
+def test_a_warm_process_that_died_is_replaced(desk: Desk, model: Path, worker: WorkerProcess) -> None:
+    warm = worker.warm()
+    warm.kill()
+    wait_until(lambda: worker.warm().pid != warm.pid)
     assert desk.until_finished(desk.submit(model, QUICK)).state == "succeeded"
 
 
-def test_a_spare_waits_before_there_is_a_job_and_sees_nothing_of_the_workers_environment(
-    worker: WorkerProcess,
-) -> None:
-    environment = wait_until(worker.spare().environ)
+def test_the_warm_process_sees_nothing_of_the_workers_environment(worker: WorkerProcess) -> None:
+    environment = wait_until(worker.warm().environ)
     assert set(environment) == {
         "PATH", "LANG", "HOME", "TMPDIR", "PYTHONPATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
     }  # fmt: skip

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 import psutil
 
@@ -19,10 +21,10 @@ from server.part import environment
 from store import jobs, keys, uploads, workers
 from store.events import list_events
 from store.hints import Hints
+from store.tables import FIRST_OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
     from store.database import Database
     from store.settings import Settings
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OWNER = UUID(FIRST_OWNER)
+
 # Jobs: one is over in a moment, one lasts long enough to be caught at it, one lasts until it is ended.
 QUICK = {"method": "dynamic", "measure": {"seconds": 0.05, "layers": False}}
-LONGER = {"method": "dynamic", "measure": {"seconds": 2, "layers": False}}
-ENDLESS = {"method": "dynamic", "measure": {"seconds": 600, "layers": False}}
+LONGER = {"method": "dynamic", "measure": {"seconds": 2, "layers": False, "batch_sizes": [4096]}}
+ENDLESS = {"method": "dynamic", "measure": {"seconds": 600, "layers": False, "batch_sizes": [4096, 4095, 4094, 4093]}}
 
 
 def wait_until(condition: Callable[[], T], seconds: float = 60.0) -> T:
@@ -58,10 +62,18 @@ class Desk:
         with self.database.begin() as session:
             sha256 = hashlib.sha256(content).hexdigest()
             upload, _ = uploads.create(
-                session, "model", name="m", sha256=sha256, size=len(content), spec=spec, stream=io.BytesIO(content)
+                session,
+                "model",
+                owner_id=OWNER,
+                name="m",
+                sha256=sha256,
+                size=len(content),
+                spec=spec,
+                stream=io.BytesIO(content),
             )
             job, _ = jobs.create(
                 session,
+                owner_id=OWNER,
                 model_id=upload.id,
                 calibration_id=None,
                 evaluation_id=None,
@@ -77,11 +89,11 @@ class Desk:
 
     def job(self, job_id: UUID) -> Job:
         with self.database.begin() as session:
-            return jobs.get(session, job_id)
+            return jobs.get(session, job_id, owner_id=OWNER)
 
     def cancel(self, job_id: UUID) -> None:
         with self.database.begin() as session:
-            jobs.cancel(session, job_id)
+            jobs.cancel(session, job_id, owner_id=OWNER)
 
     def events(self, job_id: UUID) -> list[JobEvent]:
         with self.database.begin() as session:
@@ -113,6 +125,7 @@ class WorkerProcess:
             "HEARTBEAT_SECONDS": "0.1",
             "RECONCILE_SECONDS": "0.2",
             "MAX_ATTEMPTS": "2",
+            "GRACE_SECONDS": "0",
             **overrides,
         }
         with log.open("ab") as out:
@@ -132,14 +145,14 @@ class WorkerProcess:
         """The process that does a job: the one whose scratch directory has a model in it."""
         return next(child for child in self.children() if _is_busy(child) is True)
 
-    def spare(self) -> psutil.Process:
-        """The process that waits for a job, once the last job's are gone."""
+    def warm(self) -> psutil.Process:
+        """The process that jobs are forked from, once the last job's are gone."""
 
-        def lone_spare() -> psutil.Process | None:
+        def lone() -> psutil.Process | None:
             children = self.children()
-            return children[0] if [_is_busy(child) for child in children] == [False] else None
+            return children[0] if len(children) == 1 else None
 
-        return wait_until(lone_spare)
+        return wait_until(lone)
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -160,6 +173,7 @@ class WorkerProcess:
 def _is_busy(child: psutil.Process) -> bool | None:
     """Whether it does a job, which it has in its scratch directory; None: it is dying, so it does nothing any more."""
     try:
-        return Path(child.cwd(), "model.pt2").exists()
+        # The process that checks what it saves is in its directory as well, and in its group.
+        return Path(child.cwd(), "model.pt2").exists() and os.getpgid(child.pid) == child.pid
     except (psutil.Error, OSError):
         return None
