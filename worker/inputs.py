@@ -9,7 +9,6 @@ import structlog
 from octet.recipe import Recipe
 from store import blobs, uploads
 from store.errors import ContentMismatchError
-from worker.limits import limits
 from worker.protocol import Assignment
 
 if TYPE_CHECKING:
@@ -17,14 +16,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from store.database import Database
-    from store.settings import Settings
     from store.tables import Job
     from store.uploads import Kind
 
 _log = structlog.get_logger()
 
 
-def fetch(database: Database, settings: Settings, job: Job, scratch: Path) -> tuple[Assignment, str]:
+def fetch(database: Database, job: Job, scratch: Path) -> tuple[Assignment, str]:
     """Copy the job's files into `scratch`.
 
     Returns:
@@ -38,7 +36,7 @@ def fetch(database: Database, settings: Settings, job: Job, scratch: Path) -> tu
     def copy(kind: Kind, upload_id: UUID, name: str) -> tuple[Path, str]:
         path = scratch / name
         with database.begin() as session:
-            sha256 = uploads.get(session, kind, upload_id).sha256
+            sha256 = uploads.get(session, kind, upload_id, owner_id=job.owner_id).sha256
             assert sha256 is not None  # noqa: S101 - for mypy: only deleted uploads have none
             blobs.copy_to(session, sha256, path)
         return path, sha256
@@ -51,7 +49,6 @@ def fetch(database: Database, settings: Settings, job: Job, scratch: Path) -> tu
         recipe=Recipe.model_validate(job.recipe),
         output=scratch / "out",
         checkpoint=_checkpoint(database, job, scratch / "checkpoint"),
-        limits=limits(settings),
     )
     return assignment, model_sha256
 

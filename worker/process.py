@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from worker.protocol import Channel
+from worker.scratch import remove
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from io import BufferedRandom
+    from pathlib import Path
+
+    from worker.protocol import Channel
+    from worker.warmth import WarmProcess
+
 LOG_TAIL_BYTES = 1024
 _EXIT_SECONDS = 5.0  # from hanging up to being gone, for a process that dies by itself
 
@@ -32,67 +33,57 @@ _DEATHS = {
 
 
 class Child:
-    """One process for one job, started ahead of it. Everything the job writes is in `scratch`, and goes with it.
+    """One process for one job, forked from a warm one and confined. All that the job writes is in `scratch`.
 
-    The process sees none of the worker's environment: no database, no Redis, no credentials.
+    Attributes:
+        warm: What it was forked from.
+        scratch: Its directory.
+        channel: Over which it is given its assignment, and says how it comes along.
+        pid: Its process id, and that of its process group.
     """
 
-    def __init__(self, *, threads: int) -> None:
-        self.scratch = Path(tempfile.mkdtemp(prefix="octet-job-"))
-        self._log = self.scratch / "log"
-        ours, theirs = socket.socketpair()
-        with theirs, self._log.open("wb") as log:
-            # A session of its own makes it the leader of a process group that is killed as one.
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "worker.child", str(theirs.fileno())],
-                cwd=self.scratch,
-                env=_environment(self.scratch, threads),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        self.channel = Channel(ours)
+    def __init__(
+        self, warm: WarmProcess, scratch: Path, channel: Channel, log: BufferedRandom, pids: tuple[int, int]
+    ) -> None:
+        self.warm = warm
+        self.scratch = scratch
+        self.channel = channel
+        self.pid, self._pid_there = pids
+        self._log = log
+        self._buried = False
+        self._status: int | None = None
 
     def death(self) -> str:
         """How it ended, once its channel has closed: the rest of a sentence that starts with "the job's process"."""
-        try:
-            status = self.process.wait(_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
+        self._bury(_EXIT_SECONDS)
+        if self._status is None:
             return "stopped answering"
-        if status >= 0:
-            return f"stopped with exit status {status}"
-        return _DEATHS.get(signal.Signals(-status), f"was ended by {signal.Signals(-status).name}")
+        if self._status >= 0:
+            return f"stopped with exit status {self._status}"
+        return _DEATHS.get(signal.Signals(-self._status), f"was ended by {signal.Signals(-self._status).name}")
 
     def log_tail(self) -> str:
         """The last KiB of what it and torch wrote."""
-        with self._log.open("rb") as log:
-            log.seek(max(0, self._log.stat().st_size - LOG_TAIL_BYTES))
-            return log.read().decode(errors="replace")
+        end = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, end - LOG_TAIL_BYTES))
+        return self._log.read(LOG_TAIL_BYTES).decode(errors="replace")
 
     def kill(self) -> None:
         """End it and everything that it started, at once."""
-        # Before wait(): until then the process group cannot belong to anyone else.
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        if not self._buried:
+            # Its process id cannot belong to anyone else before it is buried.
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._bury(0.0)
 
     def close(self) -> None:
         """Kill it and remove what it wrote."""
-        if self.process.returncode is None:
-            self.kill()
+        self.kill()
         self.channel.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._log.close()
+        remove(self.scratch)
 
-
-def _environment(scratch: Path, threads: int) -> dict[str, str]:
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LANG": "C.UTF-8",
-        "HOME": str(scratch),
-        "TMPDIR": tempfile.gettempdir(),  # the child moves to its scratch once it knows where the machine's lock is
-        "PYTHONPATH": str(CHECKOUT),
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-    }
+    def _bury(self, patience: float) -> None:
+        if not self._buried:
+            self._status = self.warm.bury(self._pid_there, patience)
+            self._buried = True

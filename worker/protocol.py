@@ -1,21 +1,29 @@
-"""What a runner and its child say to each other: one JSON document per line, over a socket pair."""
+"""What a runner says to a warm process and to a job's child, and they to it: one JSON document per line.
+
+The warm process is ours, and answers each request before the next. The child is not trusted: what it says is short and
+typed, and concerns its own job alone.
+"""
 
 from __future__ import annotations
 
 import select
+import socket
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from octet.progress import Progress
 from octet.recipe import Recipe
-from octet.wire import JobError
+from octet.wire import JobError, SandboxLayer
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
 
+_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
+READY = b"ready\n"
+"""A child's first word, over its channel: it is confined, and waits for its assignment."""
 MAX_LINE = 64 * 1024  # what a child says is short; anything longer is not the protocol
 
 
@@ -27,6 +35,47 @@ class Limits(BaseModel):
     file_bytes: int = Field(description="Size of the largest file it may write.")
 
 
+class Warmed(BaseModel):
+    """The warm process has loaded torch: from now on it answers."""
+
+    engines: list[str] = Field(description="Engines that this torch was built with.")
+    sandbox: list[SandboxLayer] = Field(description="What stands around its children; tried on one of them.")
+
+
+class Fork(BaseModel):
+    """Asks for a child. With it come two descriptors: the child's end of its channel, and its log."""
+
+    kind: Literal["fork"] = "fork"
+    scratch: Path = Field(description="The child's own directory, and all that it may write.")
+    threads: int
+    nice: int
+    limits: Limits
+
+
+class Forked(BaseModel):
+    """The answer. The child introduces itself over its channel."""
+
+    pid: int = Field(description="As the warm process sees it, which may be in a namespace of its own.")
+
+
+class Bury(BaseModel):
+    """Asks for the end of a child, and of all in its process group."""
+
+    kind: Literal["bury"] = "bury"
+    pid: int
+    patience: float = Field(description="Seconds that it is given to end by itself.")
+
+
+class Buried(BaseModel):
+    """The answer: they are gone. Until it was given, nobody else could have the child's process id."""
+
+    status: int | None = Field(description="Its exit status, negative for a signal; None: it had to be killed.")
+
+
+Request = Annotated[Fork | Bury, Field(discriminator="kind")]
+REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
+
+
 class Assignment(BaseModel):
     """The one document that a child is given: where its files are, and what to do with them."""
 
@@ -36,14 +85,24 @@ class Assignment(BaseModel):
     recipe: Recipe
     output: Path = Field(description="Directory for the artifacts; the child makes it.")
     checkpoint: Path = Field(description="Where training keeps its progress, and what it goes on from if it is there.")
-    limits: Limits
 
 
-class Ready(BaseModel):
-    """Torch is warm: an assignment would start at once."""
+class Check(BaseModel):
+    """From a child to the process beside it: load what was saved, and run it on its sample."""
 
-    kind: Literal["ready"] = "ready"
-    engines: list[str] = Field(description="Engines that this torch was built with.")
+    folder: Path
+    engine: str
+    threads: int
+
+
+class Checked(BaseModel):
+    """The answer."""
+
+    # JSON has no infinity, and what differs infinitely has to be said.
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    difference: float | None = Field(None, description="Largest absolute difference from the sample's outputs.")
+    error: str | None = Field(None, description="Why there is none.")
 
 
 class Advanced(BaseModel):
@@ -78,7 +137,7 @@ INTERNAL_ERROR = JobError(
     hint="The worker's log has the details, under this job's id.",
 )
 
-Message = Annotated[Ready | Advanced | Checkpointed | Failed | Finished, Field(discriminator="kind")]
+Message = Annotated[Advanced | Checkpointed | Failed | Finished, Field(discriminator="kind")]
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Message)
 
 
@@ -92,6 +151,26 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._rest = b""
+        if hasattr(socket, "SO_PASSCRED"):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+
+    def introduction(self, seconds: float) -> int | None:
+        """Wait for the child's first word.
+
+        Returns:
+            The child's process id as this process sees it, whatever namespace the child is in: the kernel adds it to
+            the word (unix(7), SCM_CREDENTIALS). None where the kernel does not.
+
+        Raises:
+            OSError: If it does not come in time, or is another one.
+        """
+        self._socket.settimeout(seconds)
+        word, extra, _, _ = self._socket.recvmsg(len(READY), socket.CMSG_SPACE(_CREDENTIALS.size))
+        self._socket.settimeout(None)
+        if word != READY:
+            msg = "The child did not introduce itself."
+            raise ConnectionError(msg)
+        return next((_CREDENTIALS.unpack(data)[0] for _, _, data in extra), None)
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
@@ -102,7 +181,7 @@ class Channel:
         return bool(select.select([self._socket], [], [], 0)[0])
 
     def assign(self, assignment: Assignment) -> None:
-        """Hand the job over. A child that is still loading torch finds it when it is ready.
+        """Hand the job over.
 
         Raises:
             OSError: If the child is gone.

@@ -1,72 +1,103 @@
-"""Warm spares: children that have loaded torch and wait for a job, so that a job starts in milliseconds."""
+"""The warm processes of a worker, one per slot: whoever has a job takes a child of one that has nothing to do."""
 
 from __future__ import annotations
 
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import structlog
 
-from worker.process import Child
-from worker.protocol import ProtocolError, Ready
+from worker.warmth import WarmProcess
+
+if TYPE_CHECKING:
+    from octet.wire import SandboxLayer
+    from store.settings import Settings
+    from worker.alarm import Alarm
+    from worker.process import Child
+
+_TRIES = 3  # of warm processes that die before they have forked
 
 _log = structlog.get_logger()
 
 
 class Spares:
-    """One child per slot, started ahead and replaced after use. Safe to use from several threads.
+    """Warm processes, started ahead and replaced when they die. Safe to use from several threads.
 
     Attributes:
-        engines: The engines that this machine's torch has; empty until a child has said so.
+        engines: The engines that this machine's torch has; empty until a warm process has said so.
+        sandbox: What stands around a job's process on this machine; likewise.
     """
 
-    def __init__(self, slots: int, *, threads: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.engines: list[str] = []
-        self._slots = slots
-        self._threads = threads
-        self._idle: list[Child] = []
-        self._taken: set[Child] = set()
+        self.sandbox: list[SandboxLayer] = []
+        self._settings = settings
+        self._slots = settings.worker_slots
+        self._idle: list[WarmProcess] = []
+        self._taken = 0
         self._lock = Lock()
         self.tend()
 
-    def take(self) -> Child:
-        """A child, most likely a warm one. The caller closes it."""
-        with self._lock:
-            self._hear()
-            child = self._idle.pop(0) if self._idle else Child(threads=self._threads)
-            self._taken.add(child)
-            return child
+    def take(self, alarm: Alarm) -> Child | None:
+        """A child that waits for its assignment, tens of milliseconds from now if a warm process is idle.
 
-    def replace(self, child: Child) -> None:
-        """Start the successor of a child that was taken; to be called when its job has ended."""
+        The caller closes it, and gives `child.warm` back after that.
+
+        Returns:
+            None if the alarm rang first.
+
+        Raises:
+            OSError: If one warm process after the other dies.
+        """
+        for _ in range(_TRIES):
+            warm = self._take()
+            try:
+                if warm.until_warm(alarm):
+                    return warm.fork()
+            except OSError as error:
+                _log.warning("a warm process died", error=str(error))
+                warm.close()
+                self.give_back(warm)
+            else:
+                self.give_back(warm)
+                return None
+        msg = f"{_TRIES} warm processes died, one after the other"
+        raise ChildProcessError(msg)
+
+    def give_back(self, warm: WarmProcess) -> None:
+        """Put a warm process among the idle ones, to be replaced if it is dead."""
         with self._lock:
-            self._taken.discard(child)
+            self._taken -= 1
+            self._idle.append(warm)
         self.tend()
 
     def tend(self) -> None:
-        """Hear what the spares have to say, bury the dead and start what is missing. To be called now and then."""
+        """Hear which are warm, bury the dead and start what is missing. To be called now and then."""
         with self._lock:
-            self._hear()
-            while len(self._idle) + len(self._taken) < self._slots:
-                self._idle.append(Child(threads=self._threads))
+            self._idle = [warm for warm in self._idle if self._lives(warm)]
+            while len(self._idle) + self._taken < self._slots:
+                self._idle.append(WarmProcess(self._settings))
 
     def close(self) -> None:
-        """End every spare, and start no more."""
+        """End all that are idle, and start no more."""
         with self._lock:
             self._slots = 0
             while self._idle:
                 self._idle.pop().close()
 
-    def _hear(self) -> None:
-        self._idle = [child for child in self._idle if self._lives(child)]
+    def _take(self) -> WarmProcess:
+        self.tend()
+        with self._lock:
+            self._taken += 1
+            # A warm one before one that is still loading.
+            self._idle.sort(key=lambda warm: warm.warmed is None)
+            return self._idle.pop(0) if self._idle else WarmProcess(self._settings)
 
-    def _lives(self, child: Child) -> bool:
-        try:
-            while child.channel.readable():
-                for message in child.channel.receive():
-                    if isinstance(message, Ready):
-                        self.engines = message.engines
-        except (EOFError, ProtocolError):
-            _log.warning("a warm spare died", how=child.death(), log=child.log_tail())
-            child.close()
+    def _lives(self, warm: WarmProcess) -> bool:
+        if not self._slots:
+            warm.close()
+        if not warm.hear():
             return False
+        if warm.warmed:
+            self.engines, self.sandbox = warm.warmed.engines, warm.warmed.sandbox
         return True

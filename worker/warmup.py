@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from torch import fx, nn
+from torch.hub import tqdm  # type: ignore[attr-defined]  # or its stand-in, which is there without tqdm
 
 from octet.data.samples import Samples
 from octet.quantization import quantize_module, use_engine
@@ -12,6 +13,7 @@ from octet.recipe import Recipe
 
 def warm_up() -> None:
     """Quantize the smallest model there is. It times nothing, so it never waits for a job that measures."""
+    tqdm.monitor_interval = 0  # or torch.fx starts its thread, and this process is to have one
     recipe = Recipe()
     model = fx.symbolic_trace(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()).eval())
     data = Samples((np.zeros((2, 1, 4, 4), "float32"),), None, np.arange(2), source="synthetic", fixed_batch=None)

@@ -9,7 +9,7 @@
 | `load.py` | how to use it |
 """
 
-from octet.artifact.check import Check, verify
+from octet.artifact.check import Check, Reload, in_new_process, verify
 from octet.artifact.files import (
     Sample,
     check_destination,
@@ -26,8 +26,10 @@ __all__ = [
     "Check",
     "FileFacts",
     "Manifest",
+    "Reload",
     "Sample",
     "check_destination",
+    "in_new_process",
     "run_sample",
     "save_sample",
     "verify",

@@ -1,6 +1,7 @@
-"""Loads a saved artifact as its user will: torch alone, a fresh process. Run by path, not imported.
+"""Loads a saved artifact as its user will: with torch alone, in a process that has not seen the model before.
 
-Prints the largest absolute difference between the outputs in sample.safetensors and those of the model as loaded.
+Run by path, it prints the largest absolute difference between the outputs in sample.safetensors and those of the model
+as loaded.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 
-def main(folder: Path, engine: str, threads: int) -> None:
-    """Loads and runs the artifact in `folder`; prints one JSON object."""
+def largest_difference(folder: Path, engine: str, threads: int) -> float:
+    """Between the sample's outputs and those of the model in `folder`; infinite where they cannot be compared."""
     torch.backends.quantized.engine = engine
     torch.set_num_threads(threads)
     sample = load_file(folder / "sample.safetensors")
@@ -25,8 +26,7 @@ def main(folder: Path, engine: str, threads: int) -> None:
     with torch.no_grad():
         outputs = model(*inputs)
     got = outputs if isinstance(outputs, tuple) else (outputs,)
-    difference = max(_difference(*pair) for pair in zip(wanted, got, strict=True))
-    print(json.dumps({"max_abs_difference": difference}))  # noqa: T201 -- the answer
+    return max(_difference(*pair) for pair in zip(wanted, got, strict=True))
 
 
 def _difference(wanted: torch.Tensor, got: torch.Tensor) -> float:
@@ -38,4 +38,5 @@ def _difference(wanted: torch.Tensor, got: torch.Tensor) -> float:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # TorchScript's notice of deprecation
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    difference = largest_difference(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    print(json.dumps({"max_abs_difference": difference}))  # noqa: T201 -- the answer

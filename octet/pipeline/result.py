@@ -44,12 +44,19 @@ class Result:
         """What came of `job`."""
         return cls(module, report, scripted, job.program.spec, job.inputs, job.stages)
 
-    def save(self, directory: str | Path, *, on_progress: OnProgress | None = None) -> Path:
+    def save(
+        self,
+        directory: str | Path,
+        *,
+        on_progress: OnProgress | None = None,
+        reload: artifact.Reload = artifact.in_new_process,
+    ) -> Path:
         """Writes the artifact, and loads it in a fresh process to see that it gives the same outputs.
 
         Args:
             directory: New or empty. It appears once everything in it is written and verified, or not at all.
             on_progress: Instead of the listener that `quantize` was given.
+            reload: What loads it in a fresh process; by default one is started, which costs the import of torch.
 
         Raises:
             DestinationExistsError: If there is something at `directory` already.
@@ -66,7 +73,7 @@ class Result:
             artifact.write_model(folder, self._scripted, sample, engine.name, self._spec)
             stages.at("verify", 0.0, "loading it in a fresh process")
             check = artifact.Check(engine.name, thread_count, sample.tolerance)
-            verification = check.run(folder)
+            verification = check.run(folder, reload)
             stages.stop()
             self.report = self.report.model_copy(update={"verification": verification, "seconds": dict(stages.seconds)})
             artifact.write_report(folder, self.report)

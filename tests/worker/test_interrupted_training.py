@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from store.settings import Settings
 
 EPOCHS = 15
 SECONDS = 240.0
@@ -83,16 +82,16 @@ def test_a_killed_worker_is_followed_by_one_that_goes_on(
     assert len(report_of(job)["training"]) == EPOCHS + 1
 
 
-def test_a_damaged_checkpoint_is_left_out(desk: Desk, model: Path, settings: Settings, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_left_out(desk: Desk, model: Path, tmp_path: Path) -> None:
     job_id = desk.submit(model, TRAINED, hint=False)
     (tmp_path / "kept").write_bytes(b"weights")
     with desk.database.begin() as session, (tmp_path / "kept").open("rb") as file:
         job = leases.claim(session, job_id, job_id, 60)
         assert job is not None
         assert leases.keep_checkpoint(session, job_id, job.attempt, file)
-    assert fetch(desk.database, settings, desk.job(job_id), tmp_path)[0].checkpoint.read_bytes() == b"weights"
+    assert fetch(desk.database, desk.job(job_id), tmp_path)[0].checkpoint.read_bytes() == b"weights"
     with desk.database.begin() as session:
         sha256 = desk.job(job_id).checkpoint_sha256
         session.execute(update(BlobChunk).where(BlobChunk.sha256 == sha256).values(data=b"other!!"))
         assert b"".join(blobs.read(session, str(sha256))) == b"other!!"
-    assert not fetch(desk.database, settings, desk.job(job_id), tmp_path)[0].checkpoint.exists()
+    assert not fetch(desk.database, desk.job(job_id), tmp_path)[0].checkpoint.exists()

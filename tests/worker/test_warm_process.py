@@ -1,0 +1,95 @@
+"""The process that jobs are forked from: what it starts, and what ends with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from working import wait_until
+
+from worker.alarm import Alarm
+from worker.warmth import WarmProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from store.settings import Settings
+    from worker.process import Child
+
+
+@pytest.fixture
+def own(settings: Settings) -> Iterator[WarmProcess]:
+    """A warm process that the test may end."""
+    warm = WarmProcess(settings)
+    alarm = Alarm()
+    assert warm.until_warm(alarm)
+    yield warm
+    warm.close()
+    alarm.close()
+
+
+def test_it_forks_with_one_thread_and_each_child_is_another_process(warm: WarmProcess) -> None:
+    first = warm.fork()
+    (parent,) = {psutil.Process(first.pid).parent()}
+    assert parent is not None
+    assert parent.num_threads() == 1
+    first.close()
+    second = warm.fork()
+    assert second.pid != first.pid
+    assert not psutil.pid_exists(first.pid)
+    second.close()
+
+
+def test_a_child_ends_by_itself_when_nobody_wants_it(child: Child) -> None:
+    child.channel.close()
+    assert child.death() == "stopped with exit status 0"
+
+
+def test_a_child_and_what_checks_for_it_end_together_and_leave_nothing(child: Child) -> None:
+    both = [process for process in psutil.process_iter() if os.getpgid(process.pid) == child.pid]
+    assert len(both) == 2
+    child.close()
+    assert not [process for process in both if process.is_running()]
+    assert not child.scratch.exists()
+
+
+def test_how_a_child_was_killed_is_known(child: Child) -> None:
+    os.kill(child.pid, signal.SIGSEGV)
+    assert child.death() == "crashed with SIGSEGV"
+
+
+def test_one_that_stops_answering_is_ended(child: Child) -> None:
+    os.kill(child.pid, signal.SIGSTOP)
+    child.kill()
+    assert not psutil.pid_exists(child.pid)
+
+
+def test_its_children_end_with_it(own: WarmProcess) -> None:
+    child = own.fork()
+    process = psutil.Process(child.pid)
+    parent = process.parent()
+    assert parent is not None
+    parent.kill()
+    wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert child.death() == "stopped answering"
+    child.close()
+
+
+def test_it_ends_with_its_children_when_the_runner_hangs_up(own: WarmProcess) -> None:
+    child = own.fork()
+    process, home = psutil.Process(child.pid), child.scratch.parent
+    own.close()
+    assert not process.is_running()
+    assert not home.exists()
+    child.close()
+
+
+def test_an_alarm_ends_the_wait_for_one_that_still_loads_torch(settings: Settings) -> None:
+    warm, alarm = WarmProcess(settings), Alarm()
+    alarm.ring("stopping")
+    assert not warm.until_warm(alarm)
+    warm.close()
+    alarm.close()
