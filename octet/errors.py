@@ -102,6 +102,12 @@ class OutOfMemoryError(OctetError):
     code = "out_of_memory"
 
 
+class TimedOutError(OctetError):
+    """The job took longer than it may: its recipe says how long, and so does the service."""
+
+    code = "timeout"
+
+
 class QuantizationFailedError(OctetError):
     """The model could not be turned into an int8 one, not even with layers left in float."""
 

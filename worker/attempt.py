@@ -10,6 +10,7 @@ those that are the model's doing come again, and the attempt cap ends them with 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -95,7 +96,7 @@ class Attempt:
     def _work(self) -> End:
         assignment, model_sha256 = fetch(self._database, self._job, self._child.scratch)
         self._child.channel.assign(assignment)
-        seconds = self._settings.job_timeout_seconds
+        seconds = min(self._settings.job_timeout_seconds, assignment.recipe.timeout_seconds or math.inf)
         keep = partial(self._keep, assignment.checkpoint)
         watch(self._child, self._alarm, self._reporter, seconds=seconds, on_checkpoint=keep)
         artifacts = collect(assignment.output, limit=artifact_bytes(self._settings))

@@ -6,7 +6,7 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from octet.errors import OctetError
+from octet.errors import TimedOutError
 from worker.protocol import Advanced, Checkpointed, Failed, Finished, ProtocolError
 
 if TYPE_CHECKING:
@@ -38,12 +38,6 @@ class Refused(Exception):  # noqa: N818 - likewise
         self.error = error
 
 
-class TimedOutError(OctetError):
-    """The job took longer than a job may."""
-
-    code = "timeout"
-
-
 def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_checkpoint: Callable[[], None]) -> None:
     """Return once the child says that it has finished.
 
@@ -62,8 +56,9 @@ def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise TimedOutError(
-                f"The job took longer than {seconds:g} seconds.",
-                hint="Measure or train for less time, or ask for a higher OCTET_JOB_TIMEOUT_SECONDS.",
+                f"The job took longer than {seconds:g} seconds; it had come to the stage {reporter.stage}.",
+                hint="Measure or train for less time, or raise the recipe's timeout_seconds; it cannot be above the "
+                "service's OCTET_JOB_TIMEOUT_SECONDS.",
             )
         due = reporter.due()
         timeout = remaining if due is None else min(due, remaining)

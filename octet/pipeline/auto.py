@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from octet.analysis import rank_layers
-from octet.errors import OctetError, QuantizationFailedError
+from octet.errors import OctetError, QuantizationFailedError, TimedOutError
 from octet.measure import best_float_form, compare, measure_latency, measuring_alone, threads_of
 from octet.pipeline.gates import judge, met
 from octet.report import Search, Trial
@@ -133,6 +133,8 @@ class _Trials:
         self._check_budget(began)
         try:
             model = self._make(candidate)
+        except TimedOutError:
+            raise
         except OctetError as error:
             self.failures.append(f"The trial of {candidate.what!r} failed: {error.message}")
             return None

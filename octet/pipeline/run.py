@@ -58,6 +58,7 @@ def quantize(
         InvalidDatasetError: If data is missing, or does not fit the model.
         InvalidModelError: If the model does not run on its own inputs.
         OutOfMemoryError: If it asks for more memory than there is.
+        TimedOutError: If it takes longer than the recipe allows; that is seen between two steps.
         QuantizationFailedError: If it cannot be made int8, or its training diverges.
     """
     stages = Stages(recipe, on_progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from octet.errors import TimedOutError
 from octet.progress import OnProgress, Progress, Stage
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _LEAST_STEP = 0.002
 class Stages:
     """Turns "half of stage X is done" into a fraction of the whole job that never goes back.
 
+    Whoever says so is told with a `TimedOutError` when the recipe's time is over.
+
     Attributes:
         seconds: Wall time of each stage so far.
     """
@@ -46,9 +49,12 @@ class Stages:
         self._stage: Stage | None = None
         self._since = time.perf_counter()
         self._fraction = 0.0
+        self._timeout = recipe.timeout_seconds
+        self._began = self._since
 
     def at(self, stage: Stage, share: float, message: str = "") -> None:
         """Says that `share`, 0 to 1, of `stage` is done."""
+        self._check_time(stage)
         fraction = min(1.0, max(self._fraction, self._start[stage] + share * self._share[stage]))
         if stage == self._stage and share < 1 and fraction - self._fraction < _LEAST_STEP:
             return
@@ -59,11 +65,19 @@ class Stages:
     def say(self, message: str) -> None:
         """Says what is being done now, no further than before."""
         if self._stage is not None:
+            self._check_time(self._stage)
             self.on_progress(Progress(stage=self._stage, fraction=self._fraction, message=message))
 
     def stop(self) -> None:
         """Ends the last stage's clock."""
         self._clock(None)
+
+    def _check_time(self, stage: Stage) -> None:
+        if self._timeout is not None and time.perf_counter() - self._began > self._timeout:
+            raise TimedOutError(
+                f"The job took longer than {self._timeout:g} seconds; it had come to the stage {stage}.",
+                hint="Measure or train for less time, or raise the recipe's timeout_seconds.",
+            )
 
     def _clock(self, stage: Stage | None) -> None:
         now = time.perf_counter()

@@ -14,6 +14,7 @@ from octet.engines import EngineName
 from octet.errors import InvalidRecipeError
 from octet.recipe.checks import conflicts
 from octet.recipe.sections import (
+    MOST_SECONDS,
     Activations,
     Auto,
     Calibration,
@@ -50,6 +51,14 @@ class Recipe(Section):
         "any",
         description="The CPU that the model will run on: `any` that the engine is for, `this` one, or by what it has. "
         "Decides whether activations need only 7 bits.",
+    )
+    timeout_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=MOST_SECONDS,
+        # Not in the JSON of those who have no use for it: who reads that may know the recipe as it was before this key.
+        exclude_if=lambda seconds: seconds is None,
+        description="The longest that the job may take; then it fails. A service has a limit of its own beside it.",
     )
     strict: bool = Field(False, description="Whether a rule that matches no layer is an error, not a warning.")
     weights: Weights = Weights()
@@ -139,5 +148,5 @@ class Recipe(Section):
         return PRESETS[name].recipe
 
     def canonical(self) -> str:
-        """The one JSON text of this recipe: every key present, keys sorted, no white space."""
+        """The one JSON text of this recipe: every key but an unused `timeout_seconds`, keys sorted, no white space."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

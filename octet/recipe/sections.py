@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 # Beyond these a job would only exhaust its worker.
 MOST_BATCH = 4096
 MOST_THREADS = 256
+MOST_SECONDS = 7 * 24 * 3600
 
 Int8Method = Literal["dynamic", "static", "qat"]
 """Methods that end in int8 kernels."""

@@ -17,7 +17,13 @@ import octet
 from octet import artifact
 from octet.artifact import check
 from octet.artifact.manifest import Manifest
-from octet.errors import DestinationExistsError, InvalidDatasetError, InvalidModelError, VerificationFailedError
+from octet.errors import (
+    DestinationExistsError,
+    InvalidDatasetError,
+    InvalidModelError,
+    TimedOutError,
+    VerificationFailedError,
+)
 from octet.pipeline import quantize
 from octet.recipe import Recipe
 from octet.report import Report
@@ -329,3 +335,12 @@ def test_a_model_with_a_fixed_batch_is_calibrated_and_timed_with_it(tmp_path: Pa
     assert [figure.batch_size for figure in report.latency] == [6]
     assert report.fidelity.samples == 10
     assert any("fixed batch of 6" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("method", ["static", "auto"])
+def test_a_job_that_takes_longer_than_its_recipe_allows_ends_between_two_steps(
+    programs: dict[str, octet.Program], method: str
+) -> None:
+    recipe = recipe_of(method, timeout_seconds=1e-3, gates={"min_sqnr_db": 1.0})
+    with pytest.raises(TimedOutError, match="longer than 0.001 seconds; it had come to the stage"):
+        quantize(programs["residual"], recipe, calibration=data_of("residual"))

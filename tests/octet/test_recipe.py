@@ -190,3 +190,17 @@ def test_a_loss_and_a_mixture_of_losses_read_alike() -> None:
     assert Recipe.parse({"training": {"loss": "mse"}}).training.losses == {"mse": 1.0}
     mixture = {"distillation": 1.0, "cross_entropy": 0.25}
     assert Recipe.parse({"training": {"loss": mixture}}).training.losses == mixture
+
+
+def test_a_time_limit_that_is_not_used_is_not_in_the_json() -> None:
+    assert "timeout_seconds" not in Recipe().model_dump(mode="json")
+    assert "timeout_seconds" not in Recipe().canonical()
+    limited = Recipe.parse({"timeout_seconds": 90})
+    assert Recipe.parse(json.loads(limited.canonical())) == limited
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 8 * 24 * 3600, float("nan"), float("inf"), "soon"])
+def test_a_time_limit_is_a_time_of_up_to_a_week(seconds: Any) -> None:
+    with pytest.raises(InvalidRecipeError) as refused:
+        Recipe.parse({"timeout_seconds": seconds})
+    assert refused.value.errors[0].pointer == "/timeout_seconds"

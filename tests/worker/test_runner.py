@@ -48,6 +48,18 @@ def test_a_job_that_takes_too_long_is_ended_and_says_so(
     assert "0.5 seconds" in job.error["message"]
 
 
+def test_a_recipe_may_allow_less_time_than_the_service_and_is_not_tried_again(
+    desk: Desk, model: Path, runner_with: Callable[..., Runner]
+) -> None:
+    job_id = desk.submit(model, {**ENDLESS, "timeout_seconds": 0.5}, hint=False)
+    runner_with(max_attempts=3).run(job_id)
+    job = desk.job(job_id)
+    assert (job.state, job.attempt) == ("failed", 1)
+    assert job.error is not None
+    assert job.error["code"] == "timeout"
+    assert "0.5 seconds; it had come to the stage" in job.error["message"]
+
+
 def test_a_worker_that_lost_its_lease_writes_nothing_more(
     desk: Desk, model: Path, runner_with: Callable[..., Runner]
 ) -> None:
