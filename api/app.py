@@ -12,6 +12,7 @@ from api import document, pages, problems
 from api.auth import authenticate
 from api.idempotency import Idempotency
 from api.middleware import BodyLimit, Envelope
+from api.readiness import Readiness
 from api.routes import artifacts, catalog, datasets, health, jobs, models, uploads
 from api.service import Service
 from api.telemetry import Telemetry
@@ -41,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
         hints, waiter = Hints(settings.redis_url), JobWaiter(settings.database_url)
         await waiter.start()
         app.state.service = Service(settings, database, reader, hints, waiter, telemetry)
+        app.state.readiness = Readiness(app.state.service)
         try:
             yield
         finally:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from sqlalchemy import create_engine, exc, make_url
+from sqlalchemy import create_engine, exc, func, make_url, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
@@ -56,6 +56,21 @@ class Database:
         """A session; committed at the end of the block, rolled back if it raises."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def is_read_only(self) -> bool:
+        """Whether Postgres takes no writes, as a standby does."""
+        with self.begin() as session:
+            return bool(session.scalar(select(func.current_setting("transaction_read_only"))) == "on")
+
+    def try_writing(self) -> None:
+        """Let Postgres write a quarter of a MiB to its disk, into a file that it removes again.
+
+        Raises:
+            sqlalchemy.exc.OperationalError: If it cannot; `is_disk_full` says whether that is for want of room.
+        """
+        with self.begin() as session:
+            session.execute(text("SET LOCAL work_mem = '64kB'"))  # what does not fit into that goes to disk
+            session.execute(text("SELECT count(*) FROM generate_series(1, 20000)"))
 
     def close(self) -> None:
         """Close every pooled connection."""

@@ -116,6 +116,11 @@ def queue_position(session: Session, job: Job) -> int | None:
     return session.scalar(select(func.count()).select_from(Job).where(theirs, Job.state == "queued", ahead))
 
 
+def protocol_of_queue(session: Session) -> int:
+    """What a worker must know to do every job that is queued."""
+    return session.scalar(select(func.max(Job.protocol)).where(Job.state == "queued")) or 1
+
+
 def cancel(session: Session, job_id: UUID, *, owner_id: UUID) -> Job:
     """Cancel a job: at once while it is queued; when it runs its worker is told, and does it. Twice is as good as once.
 

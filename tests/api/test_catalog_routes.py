@@ -13,7 +13,6 @@ from octet.engines import ENGINES
 from octet.recipe import PRESETS, Recipe
 
 if TYPE_CHECKING:
-    import pytest
     from asking import Worker
 
     from store.settings import Settings
@@ -50,33 +49,6 @@ def test_workers_tell_what_they_run(api: httpx.Client, job: str, worker: Worker)
     (found,) = api.get("workers").json()
 
     assert (found["id"], found["jobs"], found["engines"]) == (str(worker.id), [job], ["x86"])
-
-
-def test_the_process_is_alive(url: str) -> None:
-    assert httpx.get(f"{url}/v1/health/live", trust_env=False).json()["status"] == "ok"
-
-
-def test_the_service_is_ready_once_a_worker_is_there(api: httpx.Client, request: pytest.FixtureRequest) -> None:
-    degraded = api.get("health/ready")
-    assert (degraded.status_code, degraded.json()["status"]) == (503, "degraded")
-    assert {part for part, state in degraded.json()["checks"].items() if state != "ok"} == {"workers"}
-
-    request.getfixturevalue("worker")
-    ready = api.get("health/ready")
-    assert (ready.status_code, ready.json()["status"]) == (200, "ok")
-
-
-def test_a_service_without_its_database_and_redis_says_so(settings: Settings) -> None:
-    nowhere = {"database_url": "postgresql://octet@127.0.0.1:9/octet", "redis_url": "redis://127.0.0.1:9"}
-    with (
-        serve(create_app(settings.model_copy(update=nowhere))) as url,
-        httpx.Client(base_url=f"{url}/v1/", headers={"Authorization": "Bearer any"}, trust_env=False) as api,
-    ):
-        ready = api.get("health/ready")
-        assert (ready.status_code, set(ready.json()["checks"])) == (503, {"database", "schema", "redis", "workers"})
-        assert "ok" not in ready.json()["checks"].values()
-        assert "127.0.0.1" not in ready.text
-        assert problem(api.get("jobs")) == (503, "unavailable")
 
 
 def test_an_error_that_nobody_foresaw_is_told_without_its_text(settings: Settings) -> None:
