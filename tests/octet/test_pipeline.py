@@ -342,5 +342,5 @@ def test_a_job_that_takes_longer_than_its_recipe_allows_ends_between_two_steps(
     programs: dict[str, octet.Program], method: str
 ) -> None:
     recipe = recipe_of(method, timeout_seconds=1e-3, gates={"min_sqnr_db": 1.0})
-    with pytest.raises(TimedOutError, match="longer than 0.001 seconds; it had come to the stage"):
+    with pytest.raises(TimedOutError, match=r"longer than 0\.001 seconds; it had come to the stage"):
         quantize(programs["residual"], recipe, calibration=data_of("residual"))
