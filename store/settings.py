@@ -64,8 +64,7 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(
         1.0, gt=0, description="How often a worker renews the lease of its job, and sees whether it was cancelled."
     )
-    reconcile_seconds: float = Field(5.0, gt=0, description="How often lost hints and lost leases are looked for.")
-    hint_seconds: float = Field(10.0, gt=0, description="A queued job that nobody took for so long is announced again.")
+    reconcile_seconds: float = Field(5.0, gt=0, description="How often queued jobs and lost leases are looked for.")
     grace_seconds: float = Field(
         10.0, ge=0, description="How long a worker that is asked to stop lets its jobs go on before it hands them back."
     )
