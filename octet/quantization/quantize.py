@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -116,7 +117,16 @@ def quantize_module(
     graph, repairs = repairing.equalized(rewritten.module)
     rewritten = replace(rewritten, module=graph)
     job = _Job(
-        rewritten, recipe, inputs, calibration, training, checkpoint, on_stage, QConfigs(recipe), repairing, repairs
+        rewritten=rewritten,
+        recipe=recipe,
+        inputs=inputs,
+        calibration=calibration,
+        training=training,
+        checkpoint=checkpoint,
+        on_stage=on_stage,
+        qconfigs=QConfigs(recipe),
+        repairing=repairing,
+        repairs=repairs,
     )
     if recipe.method == "qat":
         # Training is too dear to be lost to a missing kernel: look for those first.
@@ -134,8 +144,10 @@ def quantize_module(
     return _float(job, plan.in_float(reason))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Job:
+    """The arguments of `quantize_module`, and what all attempts have in common."""
+
     rewritten: Rewritten
     recipe: Recipe
     inputs: tuple[Tensor, ...]
@@ -173,6 +185,9 @@ def _attempt(job: _Job, plan: Plan) -> Quantized:
         if unreached & set(plan.int8_units):
             return _attempt(job, _without_unreached(job, plan, unreached))
     correction = _correct_biases(job, observed, plan)
+    if job.training is not None:
+        # What fails with the ranges of all data must do so before the training. To try it moves the ranges: on a copy.
+        realize(deepcopy(observed), recipe, job.inputs)
     epochs, plan = _trained(job, observed, plan)
     job.on_stage("convert", 0.0, "converting to int8")
     int8, scripted = realize(observed, recipe, job.inputs)

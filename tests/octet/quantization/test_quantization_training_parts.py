@@ -21,7 +21,7 @@ from octet.quantization.training.fakes import Fake
 from octet.quantization.training.freezing import Freezing
 from octet.quantization.training.losses import Loss
 from octet.quantization.training.schedule import OPTIMIZERS, schedule
-from octet.recipe import LossName, Training
+from octet.recipe import LossName, Recipe, Training
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -201,10 +201,10 @@ def test_a_repaired_model_can_be_trained(repair: str) -> None:
     assert sqnr_of(make("residual"), result, recipe, inputs) > 25
 
 
-def messages(model: GraphModule, inputs: Tensor, **training: Any) -> list[tuple[float, str]]:
+def messages(model: GraphModule, inputs: Tensor, recipe: Recipe) -> list[tuple[float, str]]:
     """What a training tells of itself."""
     told: list[tuple[float, str]] = []
-    recipe, samples = recipe_of("qat", training=training), samples_of(inputs)
+    samples = samples_of(inputs)
 
     def on_stage(stage: str, share: float, message: str) -> None:
         if stage == "train":
@@ -216,7 +216,8 @@ def messages(model: GraphModule, inputs: Tensor, **training: Any) -> list[tuple[
 
 
 def test_progress_says_the_epoch_the_loss_and_how_long_it_takes() -> None:
-    told = messages(trace(make("mlp")), inputs_of("mlp", 40), epochs=2, validation=0.2)
+    recipe = recipe_of("qat", training={"epochs": 2, "validation": 0.2})
+    told = messages(trace(make("mlp")), inputs_of("mlp", 40), recipe)
     left = r"about \d+ (s|min|h) left"
     assert all(re.fullmatch(rf"epoch \d of 2, (loss [\d.e-]+|validating), {left}", message) for _, message in told)
     whats = [re.sub(r"loss.*", "learning", message).split(", about")[0] for _, message in told]
@@ -225,6 +226,28 @@ def test_progress_says_the_epoch_the_loss_and_how_long_it_takes() -> None:
     shares = [share for share, _ in told]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+class Lopsided(nn.Module):
+    """One of its layers has no use for the first value: where that is huge, eight bits hold nothing for this layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.near, self.far = nn.Linear(8, 8), nn.Linear(8, 8)
+        nn.init.zeros_(self.near.weight[:, 0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.near(x) + self.far(x)
+
+
+def test_a_kernel_that_fails_with_the_ranges_of_all_data_does_not_cost_a_training() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(64, 8)
+    inputs[16:, 0] *= 1e6
+    training = {"epochs": 1, "validation": 0}
+    recipe = recipe_of("qat", "qnnpack", activations={"observer": "minmax"}, training=training)
+    told = messages(trace(Lopsided().eval()), inputs, recipe)
+    assert [share for share, _ in told] == [batch / 8 for batch in range(1, 9)]
 
 
 @pytest.mark.parametrize(
