@@ -39,22 +39,23 @@ def etag(job: wire.Job) -> str:
     return f'"{hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:32]}"'
 
 
-def read_job(service: Service, job_id: UUID) -> wire.Job:
+def read_job(service: Service, owner_id: UUID, job_id: UUID) -> wire.Job:
     """The job as it is now.
 
     Raises:
-        NotFoundError: If there is none of that id.
+        NotFoundError: If the owner has none of that id.
     """
     with service.database.begin() as session:
-        row = jobs.get(session, job_id)
+        row = jobs.get(session, job_id, owner_id=owner_id)
         return present.job(row, jobs.metrics_of(session, [job_id])[job_id], jobs.queue_position(session, row))
 
 
-async def wait_for_job(service: Service, job_id: UUID, seconds: float, known: str | None) -> wire.Job:
+async def wait_for_job(service: Service, owner_id: UUID, job_id: UUID, seconds: float, known: str | None) -> wire.Job:
     """The job once it has finished, once it is no longer what the caller knows, or after `seconds`.
 
     Args:
         service: The parts of the app.
+        owner_id: Whose it must be.
         job_id: The job.
         seconds: How long to wait at most.
         known: The caller's If-None-Match; None: only the end is news.
@@ -62,7 +63,7 @@ async def wait_for_job(service: Service, job_id: UUID, seconds: float, known: st
     end = time.monotonic() + seconds
     with service.waiter.watch(job_id) as watch:
         while True:
-            job = await run_in_threadpool(read_job, service, job_id)
+            job = await run_in_threadpool(read_job, service, owner_id, job_id)
             news = job.finished if known is None else not matches(known, etag(job))
             left = end - time.monotonic()
             if news or job.finished or left <= 0:
@@ -70,24 +71,24 @@ async def wait_for_job(service: Service, job_id: UUID, seconds: float, known: st
             await watch.wait(min(left, _LOOK_SECONDS))
 
 
-def read_events(service: Service, job_id: UUID, after: int) -> tuple[list[wire.Event], bool]:
+def read_events(service: Service, owner_id: UUID, job_id: UUID, after: int) -> tuple[list[wire.Event], bool]:
     """The job's next events, and whether they are its last.
 
     Raises:
-        NotFoundError: If there is no job of that id.
+        NotFoundError: If the owner has no job of that id.
     """
     with service.database.begin() as session:
         # The state first: once it is final, so are the events that are read after it.
-        finished = jobs.get(session, job_id).state in FINISHED
+        finished = jobs.get(session, job_id, owner_id=owner_id).state in FINISHED
         rows = events.list_events(session, job_id, after=after, limit=_EVENTS_AT_ONCE)
         return [present.event(row) for row in rows], finished and len(rows) < _EVENTS_AT_ONCE
 
 
-async def stream_events(service: Service, job_id: UUID, after: int) -> AsyncIterator[bytes]:
+async def stream_events(service: Service, owner_id: UUID, job_id: UUID, after: int) -> AsyncIterator[bytes]:
     """The job's events from `after` on, as they happen, until its last."""
     with service.waiter.watch(job_id) as watch:
         while True:
-            found, last = await run_in_threadpool(read_events, service, job_id, after)
+            found, last = await run_in_threadpool(read_events, service, owner_id, job_id, after)
             for event in found:
                 after = event.id
                 yield format_sse_event(id=str(event.id), event=event.kind, data_str=event.model_dump_json())

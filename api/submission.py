@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from structlog.contextvars import get_contextvars
+
 from api import present
 from octet.data.needs import check_data
 from octet.rules import check_rules
 from octet.spec import DatasetSpec, ProgramSpec
 from store import jobs, uploads
+from store.tracing import tracer
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -30,6 +33,7 @@ def submit(service: Service, asked: wire.JobCreate, caller: ApiKey, idempotency_
     with service.database.begin() as session:
         row, created = jobs.create(
             session,
+            owner_id=caller.owner_id,
             model_id=asked.model,
             calibration_id=asked.calibration,
             evaluation_id=asked.evaluation,
@@ -38,16 +42,18 @@ def submit(service: Service, asked: wire.JobCreate, caller: ApiKey, idempotency_
             key_id=caller.id,
             idempotency_key=idempotency_key,
             request_sha256=hashlib.sha256(asked.model_dump_json().encode()).hexdigest(),
+            request_id=get_contextvars().get("request_id"),
+            traceparent=tracer().context().get("traceparent"),
         )
         if created:  # held by `create`, so what is checked here cannot be deleted any more
-            check(session, asked)
+            check(session, asked, caller.owner_id)
         job = present.job(row, [], jobs.queue_position(session, row))
     if created:
         service.hints.publish(row.id)
     return job
 
 
-def check(session: Session, asked: wire.JobCreate) -> None:
+def check(session: Session, asked: wire.JobCreate, owner_id: UUID) -> None:
     """Compare the model, the recipe and the data with each other. An error points at the field of the request.
 
     Raises:
@@ -55,11 +61,14 @@ def check(session: Session, asked: wire.JobCreate) -> None:
         InvalidRecipeError: If the recipe is strict, and a rule matches no layer.
         InvalidDatasetError: If data is missing or does not fit.
     """
-    program = ProgramSpec.model_validate(uploads.get(session, "model", asked.model, field="model").spec)
+    model = uploads.get(session, "model", asked.model, owner_id=owner_id, field="model")
+    program = ProgramSpec.model_validate(model.spec)
     check_rules(asked.recipe, program, at="/recipe")
     roles: tuple[tuple[Role, UUID | None], ...] = (("calibration", asked.calibration), ("evaluation", asked.evaluation))
     data = {
-        role: DatasetSpec.model_validate(uploads.get(session, "dataset", dataset_id, field=role).spec)
+        role: DatasetSpec.model_validate(
+            uploads.get(session, "dataset", dataset_id, owner_id=owner_id, field=role).spec
+        )
         for role, dataset_id in roles
         if dataset_id is not None
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from store.errors import NotFoundError
-from store.tables import Artifact
+from store.tables import Artifact, Job
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -20,13 +20,14 @@ def list_for(session: Session, job_id: UUID) -> list[Artifact]:
     return list(session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
 
 
-def get(session: Session, artifact_id: UUID) -> Artifact:
+def get(session: Session, artifact_id: UUID, *, owner_id: UUID) -> Artifact:
     """An artifact.
 
     Raises:
-        NotFoundError: If there is none of that id.
+        NotFoundError: If the owner has none of that id.
     """
-    artifact = session.get(Artifact, artifact_id)
+    theirs = select(Artifact).join(Job).where(Artifact.id == artifact_id, Job.owner_id == owner_id)
+    artifact = session.scalar(theirs)
     if artifact is None:
         raise NotFoundError(f"There is no artifact {artifact_id}.")
     return artifact

@@ -23,7 +23,7 @@ class Page(NamedTuple, Generic[R]):
 
     rows: list[R]
     has_more: bool
-    next: UUID | None
+    next: UUID | int | None
 
 
 def newest_first(
@@ -31,18 +31,28 @@ def newest_first(
     table: type[R],
     at: InstrumentedAttribute[Any],
     *where: ColumnElement[bool],
+    within: ColumnElement[bool],
     limit: int,
-    after: UUID | None,
+    after: UUID | int | None,
 ) -> Page[R]:
     """At most `limit` rows of `table`, ordered by `at`.
 
+    Args:
+        session: A transaction.
+        table: What to list.
+        at: What orders it; the id decides between equals.
+        *where: Which rows to show. A row that is not shown any more may still be what `after` names.
+        within: Which rows the caller may know of; for all others it is as if they were not there.
+        limit: How many rows at most.
+        after: Id of the last row of the page before.
+
     Raises:
-        NotFoundError: If there never was a row `after`.
+        NotFoundError: If there never was a row `after` that the caller may know of.
     """
     id_ = table.__table__.c.id
-    query = select(table).where(*where).order_by(at.desc(), id_.desc()).limit(limit + 1)
+    query = select(table).where(within, *where).order_by(at.desc(), id_.desc()).limit(limit + 1)
     if after is not None:
-        last = session.get(table, after)
+        last = session.scalar(select(table).where(within, id_ == after))
         if last is None:
             raise NotFoundError(f"There is no {after} to list after.", hint="`after` is the `next` of an earlier page.")
         query = query.where(tuple_(at, id_) < (getattr(last, at.key), after))

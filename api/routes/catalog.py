@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api import present, problems
+from api.auth import Caller
 from api.service import Parts, Transaction
 from octet import wire
 from octet.engines import ENGINES
@@ -34,9 +35,9 @@ def list_engines() -> list[wire.EngineInfo]:
 
 
 @router.get("/workers", summary="List workers")
-def list_workers(session: Transaction, service: Parts) -> list[wire.Worker]:
-    """The workers that have been heard of within a lease, and the jobs that each is running."""
-    alive = workers.list_alive(session, service.settings.lease_seconds)
+def list_workers(caller: Caller, session: Transaction, service: Parts) -> list[wire.Worker]:
+    """The workers that have been heard of within a lease, and which of your jobs each is running."""
+    alive = workers.list_alive(session, service.settings.lease_seconds, owner_id=caller.owner_id)
     return [present.worker(row, jobs) for row, jobs in alive]
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from api import content, present, problems, uploads
+from api.auth import Caller
 from api.routes.lists import After, Limit
 from api.service import Parts, Transaction
 from octet import wire
@@ -36,28 +37,32 @@ READER = uploads.Reader("dataset", refuse_foreign, _describe)
     },
 )
 async def upload_dataset(
-    request: Request, response: Response, service: Parts, name: uploads.Name = None
+    request: Request, response: Response, caller: Caller, service: Parts, name: uploads.Name = None
 ) -> wire.Dataset:
     """Send a `.safetensors` or `.npz` of named arrays of equal first dimension, as the body or as a form's `file`.
 
     One array for each input of the model, by name or as `input_0`, `input_1`, …; and for accuracy `label` or `target`.
     """
-    row, created = await uploads.take_in(request, service, READER, name)
+    row, created = await uploads.take_in(request, service, caller.owner_id, READER, name)
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/v1/datasets/{row.id}"
     return present.dataset(row)
 
 
 @router.get("", summary="List datasets", responses=problems.documented("not_found"))
-def list_datasets(session: Transaction, limit: Limit = 20, after: After = None) -> wire.Page[wire.Dataset]:
+def list_datasets(
+    caller: Caller, session: Transaction, limit: Limit = 20, after: After = None
+) -> wire.Page[wire.Dataset]:
     """Newest first."""
-    return present.page(stored.list_page(session, "dataset", limit=limit, after=after), present.dataset)
+    return present.page(
+        stored.list_page(session, "dataset", owner_id=caller.owner_id, limit=limit, after=after), present.dataset
+    )
 
 
 @router.get("/{dataset_id}", summary="Get a dataset", responses=_NOT_FOUND)
-def get_dataset(dataset_id: UUID, session: Transaction) -> wire.Dataset:
+def get_dataset(dataset_id: UUID, caller: Caller, session: Transaction) -> wire.Dataset:
     """Its arrays, and how many samples they hold."""
-    return present.dataset(stored.get(session, "dataset", dataset_id))
+    return present.dataset(stored.get(session, "dataset", dataset_id, owner_id=caller.owner_id))
 
 
 @router.get(
@@ -69,10 +74,10 @@ def get_dataset(dataset_id: UUID, session: Transaction) -> wire.Dataset:
 @router.head(
     "/{dataset_id}/content", summary="Ask about a dataset's content", response_class=Response, responses=_NOT_FOUND
 )
-def get_dataset_content(dataset_id: UUID, request: Request, service: Parts) -> Response:
+def get_dataset_content(dataset_id: UUID, request: Request, caller: Caller, service: Parts) -> Response:
     """The file, as it was uploaded."""
     with service.database.begin() as session:
-        row = stored.get(session, "dataset", dataset_id)
+        row = stored.get(session, "dataset", dataset_id, owner_id=caller.owner_id)
     return content.answer(request, service.database, content.of_upload(row))
 
 
@@ -82,6 +87,6 @@ def get_dataset_content(dataset_id: UUID, request: Request, service: Parts) -> R
     summary="Delete a dataset",
     responses={**_NOT_FOUND, **problems.documented("in_use")},
 )
-def delete_dataset(dataset_id: UUID, session: Transaction) -> None:
+def delete_dataset(dataset_id: UUID, caller: Caller, session: Transaction) -> None:
     """Its bytes go; jobs that used it stay, with all they made."""
-    stored.delete(session, "dataset", dataset_id)
+    stored.delete(session, "dataset", dataset_id, owner_id=caller.owner_id)

@@ -49,7 +49,6 @@ _EXAMPLES: dict[str, Any] = {
             "invalid_request",
             "invalid_recipe",
             "invalid_dataset",
-            "idempotency_mismatch",
         ),
     },
 )
@@ -60,9 +59,7 @@ def submit_job(
     service: Parts,
     response: Response,
     validate_only: Annotated[bool, Query(description="Check everything and queue nothing.")] = False,
-    idempotency_key: Annotated[
-        str | None, Header(min_length=1, max_length=255, description="The same key again gives the same job.")
-    ] = None,
+    idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> wire.Job | wire.JobCheck:
     """Queue a job.
 
@@ -70,7 +67,7 @@ def submit_job(
     """
     if validate_only:
         with service.database.begin() as session:
-            submission.check(session, asked)
+            submission.check(session, asked, caller.owner_id)
         response.status_code = 200
         return wire.JobCheck(recipe=asked.recipe)
     job = submission.submit(service, asked, caller, idempotency_key)
@@ -80,10 +77,10 @@ def submit_job(
 
 @router.get("", summary="List jobs", responses=_NOT_FOUND)
 def list_jobs(
-    session: Transaction, status: wire.JobState | None = None, limit: Limit = 20, after: After = None
+    session: Transaction, caller: Caller, status: wire.JobState | None = None, limit: Limit = 20, after: After = None
 ) -> wire.Page[wire.Job]:
     """Newest first."""
-    rows = jobs.list_page(session, status=status, limit=limit, after=after)
+    rows = jobs.list_page(session, owner_id=caller.owner_id, status=status, limit=limit, after=after)
     metrics = jobs.metrics_of(session, [row.id for row in rows.rows])
     return present.page(rows, lambda row: present.job(row, metrics[row.id], jobs.queue_position(session, row)))
 
@@ -96,6 +93,7 @@ def list_jobs(
 )
 async def get_job(
     job_id: UUID,
+    caller: Caller,
     service: Parts,
     prefer: Annotated[
         str | None, Header(description="`wait=N`: answer after N seconds (60 at most) or on news.")
@@ -108,7 +106,7 @@ async def get_job(
     after N seconds in any case.
     """
     wait = following.asked_wait(prefer)
-    job = await following.wait_for_job(service, job_id, wait or 0, if_none_match)
+    job = await following.wait_for_job(service, caller.owner_id, job_id, wait or 0, if_none_match)
     tag = following.etag(job)
     headers = {"ETag": tag}
     if wait is not None:
@@ -123,9 +121,9 @@ async def get_job(
 @router.post(
     "/{job_id}/cancel", status_code=202, summary="Cancel a job", responses=problems.documented("not_found", "job_ended")
 )
-def cancel_job(job_id: UUID, session: Transaction) -> wire.Job:
+def cancel_job(job_id: UUID, caller: Caller, session: Transaction) -> wire.Job:
     """A queued job is cancelled at once; a running one is `cancelling` until its worker has stopped it."""
-    row = jobs.cancel(session, job_id)
+    row = jobs.cancel(session, job_id, owner_id=caller.owner_id)
     return present.job(row, [], jobs.queue_position(session, row))
 
 
@@ -136,8 +134,10 @@ def cancel_job(job_id: UUID, session: Transaction) -> wire.Job:
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **_NOT_FOUND},
 )
 async def list_events(
+    *,
     job_id: UUID,
     request: Request,
+    caller: Caller,
     service: Parts,
     after: Annotated[int, Query(ge=0, le=_MAX_EVENT, description="Leave out events up to this id.")] = 0,
     last_event_id: Annotated[int | None, Header(ge=0, le=_MAX_EVENT, description="Takes the place of `after`.")] = None,
@@ -148,9 +148,9 @@ async def list_events(
     `Last-Event-ID`.
     """
     start = after if last_event_id is None else last_event_id
-    found, _ = await run_in_threadpool(following.read_events, service, job_id, start)
+    found, _ = await run_in_threadpool(following.read_events, service, caller.owner_id, job_id, start)
     if "text/event-stream" in request.headers.get("accept", ""):
-        stream = following.stream_events(service, job_id, start)
+        stream = following.stream_events(service, caller.owner_id, job_id, start)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
     return JSONResponse([event.model_dump(mode="json") for event in found])
 
@@ -161,16 +161,16 @@ async def list_events(
     response_model=Report,
     responses=problems.documented("not_found", "conflict"),
 )
-def get_report(job_id: UUID, session: Transaction) -> Response:
+def get_report(job_id: UUID, caller: Caller, session: Transaction) -> Response:
     """Everything that was measured, with what it was measured on. There is one once the job has succeeded."""
-    row = jobs.get(session, job_id)
+    row = jobs.get(session, job_id, owner_id=caller.owner_id)
     if row.report is None:
         raise ConflictError(f"The job {job_id} is {row.state}: it has no report.", hint="Wait until it has succeeded.")
     return JSONResponse(row.report)
 
 
 @router.get("/{job_id}/artifacts", summary="List a job's artifacts", responses=_NOT_FOUND)
-def list_artifacts(job_id: UUID, session: Transaction) -> list[wire.Artifact]:
+def list_artifacts(job_id: UUID, caller: Caller, session: Transaction) -> list[wire.Artifact]:
     """The files it made, by name: there are some once it has succeeded."""
-    jobs.get(session, job_id)
+    jobs.get(session, job_id, owner_id=caller.owner_id)
     return [present.artifact(row) for row in artifacts.list_for(session, job_id)]

@@ -9,15 +9,16 @@ import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import uvicorn
 
 from api.app import create_app
 from store import jobs, keys, leases
+from store.tables import FIRST_OWNER
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from uuid import UUID
 
     from octet.report import Report
     from store.database import Database
@@ -70,17 +71,22 @@ class LiveService:
 
     def count_jobs(self) -> int:
         with self.database.begin() as session:
-            return len(jobs.list_page(session, status=None, limit=100, after=None).rows)
+            return len(jobs.list_page(session, owner_id=UUID(FIRST_OWNER), status=None, limit=100, after=None).rows)
 
 
 class Relay:
     """Stands between a client and the service, and resets connections.
 
-    Each entry of `limits` is how many bytes of answers the next connection lets through before that happens.
+    Attributes:
+        limits: Each entry is how many bytes of answers the next connection lets through before that happens.
+        request_limits: The same for requests; the connection that is cut is the first to carry so much.
+        carried: Bytes of requests that went through.
     """
 
     def __init__(self, port: int) -> None:
         self.limits: deque[int] = deque()
+        self.request_limits: deque[int] = deque()
+        self.carried = 0
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -98,8 +104,24 @@ class Relay:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(("127.0.0.1", self._target))
                 limit = self.limits.popleft() if self.limits else None
-                threading.Thread(target=self._pump, args=(client, server, None), daemon=True).start()
+                threading.Thread(target=self._pump_requests, args=(client, server), daemon=True).start()
                 threading.Thread(target=self._pump, args=(server, client, limit), daemon=True).start()
+
+    def _pump_requests(self, client: socket.socket, server: socket.socket) -> None:
+        passed = 0
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if self.request_limits and passed + len(data) > self.request_limits[0]:
+                    self.request_limits.popleft()
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    break
+                server.sendall(data)
+                passed += len(data)
+                self.carried += len(data)
+        for end in (client, server):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     @staticmethod
     def _pump(source: socket.socket, sink: socket.socket, limit: int | None) -> None:

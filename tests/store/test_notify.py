@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from sqlalchemy import text
-from storing import start
+from storing import OWNER, start
 
 from store import jobs, leases
 from store.notify import CHANNEL, JobWaiter
@@ -60,7 +60,7 @@ def test_only_what_is_committed_wakes(database: Database, running: Job) -> None:
             with waiter.watch(running.id) as watch:
                 await watch.wait(LONG)
                 with database.begin() as session:
-                    jobs.cancel(session, running.id)
+                    jobs.cancel(session, running.id, owner_id=OWNER)
                     assert not await watch.wait(0.05)
                 assert await watch.wait(LONG)
 
@@ -75,7 +75,7 @@ def test_a_change_between_looking_and_waiting_is_not_missed(database: Database) 
             with waiter.watch(job.id) as watch:
                 await watch.wait(LONG)
                 with database.begin() as session:
-                    jobs.cancel(session, job.id)
+                    jobs.cancel(session, job.id, owner_id=OWNER)
                 await asyncio.sleep(0)
                 assert await watch.wait(LONG)
 
@@ -103,7 +103,7 @@ def test_a_lost_connection_is_made_again(database: Database, running: Job) -> No
                     session.execute(kill, {"listen": f"LISTEN {CHANNEL}"})
                 assert await watch.wait(LONG)  # it listens again
                 with database.begin() as session:
-                    jobs.cancel(session, running.id)
+                    jobs.cancel(session, running.id, owner_id=OWNER)
                 assert await watch.wait(LONG)
 
     asyncio.run(scenario())
