@@ -291,6 +291,25 @@ class WebhookDelivery(_Message):
     error: str | None = Field(None, description="Why the last attempt failed.")
 
 
+class EndedJob(_Message):
+    """A job that has ended, in brief."""
+
+    id: UUID
+    name: str | None
+    state: JobState
+    verdict: Literal["passes", "fails"] | None = None
+    error: JobError | None = None
+    links: dict[str, str] = Field(description="Where to read more, as paths on the service.")
+
+
+class JobEnded(_Message):
+    """What a webhook receives. The same `webhook-id` may come twice: it is the same message."""
+
+    type: JobEnd
+    timestamp: datetime = Field(description="When the job ended.")
+    data: EndedJob
+
+
 class ProblemField(_Message):
     """One offending place of a request."""
 

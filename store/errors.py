@@ -36,21 +36,25 @@ class ConflictError(OctetError):
     code = "conflict"
 
 
-class JobEndedError(ConflictError):
-    """The job has ended, so its state can no longer change.
+class JobStateError(ConflictError):
+    """The job's state stands against it.
 
     Attributes:
-        state: The state it ended in.
+        state: The state it is in.
     """
 
-    code = "job_ended"
-
-    def __init__(self, message: str, *, state: JobState) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, state: JobState, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
         self.state = state
 
 
-class JobUnfinishedError(ConflictError):
+class JobEndedError(JobStateError):
+    """The job has ended, so its state can no longer change."""
+
+    code = "job_ended"
+
+
+class JobUnfinishedError(JobStateError):
     """The job has not ended, so it cannot be purged."""
 
     code = "job_unfinished"
@@ -97,6 +101,18 @@ class RefusedUploadError(OctetError):
         fields = [FieldError(**field) for field in refusal["errors"]]
         super().__init__(refusal["message"], hint=refusal["hint"], errors=fields)
         self.code = refusal["code"]
+
+
+class InvalidWebhookError(OctetError):
+    """The address cannot be told: it is none, or leads to where only this service can reach."""
+
+    code = "invalid_webhook"
+
+
+class InvalidExpiryError(OctetError):
+    """Something cannot be kept until then."""
+
+    code = "invalid_request"
 
 
 class ContentMismatchError(OctetError):
