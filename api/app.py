@@ -13,7 +13,7 @@ from api.auth import authenticate
 from api.idempotency import Idempotency
 from api.middleware import BodyLimit, Envelope
 from api.readiness import Readiness
-from api.routes import artifacts, catalog, datasets, health, jobs, models, uploads
+from api.routes import artifacts, catalog, datasets, health, jobs, models, uploads, webhooks
 from api.service import Service
 from api.telemetry import Telemetry
 from api.tus import Tus
@@ -62,6 +62,9 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        # A span for each request, if this process traces (store.tracing), and no more: the rest is in our own metrics.
+        telemetry={"metrics": False, "logs": False, "operation_spans": False},
+        webhooks=webhooks.messages,
     )
     app.add_middleware(Idempotency)
     app.add_middleware(
@@ -75,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Tus, path=f"{_PREFIX}/uploads")
     problems.install(app)
     document.install(app)
-    for resource in (models, datasets, uploads, jobs, artifacts, catalog):
+    for resource in (models, datasets, uploads, jobs, artifacts, catalog, webhooks):
         app.include_router(resource.router, prefix=_PREFIX, dependencies=[Depends(authenticate)])
     app.include_router(health.router, prefix=_PREFIX)
     pages.install(app)

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api import problems
 from api.idempotency import HEADER, MAX_KEY, REPLAYED
+from api.links import add_links
 from octet import wire
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ TAGS = [
     {"name": "uploads", "description": "Files in parts, by tus 1.0: for what is large, over lines that break."},
     {"name": "jobs", "description": "What to do to a model. A job is never lost and never done twice."},
     {"name": "artifacts", "description": "The files that jobs made."},
+    {"name": "webhooks", "description": "Addresses that are told when jobs end, as Standard Webhooks 1.0 has it."},
     {"name": "catalog", "description": "What there is to choose from, and who does the work."},
     {"name": "health", "description": "For load balancers and people. Needs no key."},
 ]
@@ -54,12 +56,17 @@ def install(app: FastAPI) -> None:
                 description=app.description,
                 tags=app.openapi_tags,
                 routes=app.routes,
+                webhooks=app.webhooks.routes,
             )
             # Problems are referred to under their own media type, which FastAPI's `model=` cannot say.
             schema["components"]["schemas"].update(_schemas_of_problems())
             for path in schema["paths"].values():
                 if "security" in path.get("post", {}):  # keys for repetition are told apart by who sends them
                     _document_idempotency(path["post"])
+                for operation in path.values():
+                    for parameter in operation.get("parameters", ()):
+                        parameter["schema"] = _never_null(parameter["schema"])
+            add_links(schema["paths"])
             app.openapi_schema = schema
         return app.openapi_schema
 
@@ -82,6 +89,14 @@ def _document_idempotency(operation: dict[str, Any]) -> None:
         known = operation["responses"].setdefault(str(status), {**entry, "description": ""})
         if status != "default":
             known["description"] = f"{known['description']} {entry['description']}".strip()
+
+
+def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter that may be left out: an address or a header has no way to say null."""
+    options: list[dict[str, Any]] = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) != 1:
+        return schema
+    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **options[0]}
 
 
 def _schemas_of_problems() -> dict[str, Any]:

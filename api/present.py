@@ -62,6 +62,16 @@ def artifact(row: tables.Artifact) -> wire.Artifact:
     return wire.Artifact.model_validate({**_columns(row), "job": row.job_id})
 
 
+def webhook(row: tables.Webhook, *, secret: str | None = None) -> wire.Webhook:
+    """A webhook; its secret is shown once, when it is made."""
+    return wire.Webhook.model_validate({**_columns(row), "secret": secret})
+
+
+def delivery(row: tables.WebhookDelivery) -> wire.WebhookDelivery:
+    """A message to a webhook."""
+    return wire.WebhookDelivery.model_validate({**_columns(row), "job": row.job_id})
+
+
 def worker(row: tables.Worker, jobs: Sequence[UUID]) -> wire.Worker:
     """A worker and what it is running."""
     return wire.Worker.model_validate({**_columns(row), "jobs": jobs})

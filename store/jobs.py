@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from octet.wire import FINISHED
-from store import blobs, durations, events, paging, uploads
+from store import blobs, durations, events, paging, uploads, webhooks
 from store.errors import IdempotencyMismatchError, JobEndedError, NotFoundError
 from store.protocol import PROTOCOL, needed
 from store.states import HELD, STATES, before
@@ -47,6 +47,8 @@ def create(
     key_id: UUID,
     idempotency_key: str | None,
     request_sha256: str,
+    request_id: str | None = None,
+    traceparent: str | None = None,
 ) -> tuple[Job, bool]:
     """Queue a job. The caller publishes its hint after the commit.
 
@@ -76,6 +78,8 @@ def create(
         "key_id": key_id,
         "idempotency_key": idempotency_key,
         "request_sha256": request_sha256,
+        "request_id": request_id,
+        "traceparent": traceparent,
     }
     unique = [Job.key_id, Job.idempotency_key]
     job = session.scalar(insert(Job).values(values).on_conflict_do_nothing(index_elements=unique).returning(Job))
@@ -168,6 +172,7 @@ def transition(session: Session, job_id: UUID, to: JobState, *, attempt: int | N
     events.add(session, job, "state")
     if to in FINISHED:
         durations.count(session, job)
+        webhooks.announce(session, job)
         drop_checkpoint(session, job)
     return True
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from store import idempotency, outbox
+from worker import webhooks
 from worker.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -30,7 +32,17 @@ class Chore:
     seconds: float  # between two rounds
 
 
-CHORES: tuple[Chore, ...] = ()
+def _forget(database: Database, settings: Settings) -> None:
+    """Remove what was kept for long enough."""
+    with database.begin() as session:
+        idempotency.delete_expired(session, settings.idempotency_seconds)
+        outbox.delete_old(session)
+
+
+CHORES: tuple[Chore, ...] = (
+    Chore("webhooks", webhooks.deliver, seconds=1.0),
+    Chore("forgetting", _forget, seconds=600.0),
+)
 
 
 class Chores:
