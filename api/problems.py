@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.errors import InvalidRequestError
 from octet import wire
@@ -182,6 +183,16 @@ def from_http(error: HTTPException) -> JSONResponse:
     return response(code, sentence or error.detail, headers=error.headers)
 
 
+def _methods_at(request: Request) -> str:
+    """What the address of `request` takes, as RFC 9110, section 10.2.1, lists it."""
+    routes = request.app.routes
+    return ", ".join(
+        method
+        for method in HTTPMethod
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    )
+
+
 def unavailable() -> JSONResponse:
     """The database does not answer, or refused for a reason that passes."""
     detail = "The service's database does not answer."
@@ -213,7 +224,9 @@ def install(app: FastAPI) -> None:
         annotation = field.field_info.annotation if field else None
         return from_validation(error, annotation)
 
-    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the framework looks at the first route there only
+            error.headers = {"Allow": _methods_at(request)}
         return from_http(error)
 
     async def database_error(_: Request, error: Exception) -> JSONResponse:

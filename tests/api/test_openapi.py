@@ -55,6 +55,20 @@ def test_no_two_operations_have_one_id(operations: list[tuple[str, dict[str, Any
     assert len(ids) == len(set(ids))
 
 
+def test_ids_are_linked_to_what_takes_them(operations: list[tuple[str, dict[str, Any]]]) -> None:
+    answers = [answer for _, operation in operations for answer in operation["responses"].values()]
+    links = [link for answer in answers for link in answer.get("links", {}).values()]
+    linked = {link["operationId"] for link in links}
+
+    assert linked >= {operation["operationId"] for path, operation in operations if "{" in path}
+    assert linked <= {operation["operationId"] for _, operation in operations}
+
+
+def test_no_parameter_is_null(operations: list[tuple[str, dict[str, Any]]]) -> None:
+    for path, operation in operations:
+        assert "null" not in str([parameter["schema"] for parameter in operation.get("parameters", ())]), path
+
+
 def test_its_examples_are_valid(document: dict[str, Any]) -> None:
     body = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
 
