@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 
 from octet.errors import OctetError
 from server import lifeline, logs
-from store import keys, migrate, workers
+from store import keys, migrate, tracing, workers
 from store.database import UNAVAILABLE, Database, Session
 from store.settings import Settings
 
@@ -85,7 +85,7 @@ def api(*, with_parent: WithParent = False) -> None:
     from api.app import create_app
     from server import connections
 
-    settings = _begin(with_parent)
+    settings = _begin("api", with_parent)
     server = connections.server(create_app(settings), host=settings.host, port=settings.port)
     with suppress(KeyboardInterrupt):  # SIGINT, once more, after all has been stopped in order
         server.run()
@@ -97,7 +97,7 @@ def worker(*, with_parent: WithParent = False) -> None:
     """Run a worker alone."""
     from worker import main
 
-    raise typer.Exit(main.run(_begin(with_parent)))
+    raise typer.Exit(main.run(_begin("worker", with_parent)))
 
 
 @app.command(name="migrate")
@@ -148,9 +148,10 @@ def main() -> None:
     app(prog_name="octet-server")
 
 
-def _begin(with_parent: bool) -> Settings:
+def _begin(part: str, with_parent: bool) -> Settings:
     """What every long-running part does first."""
     logs.configure()
+    tracing.configure(part)
     if with_parent:
         lifeline.hold()
     return _settings()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 from structlog.stdlib import ProcessorFormatter
 
+from store import tracing
+
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 # request or the job: its id.
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
+    tracing.add_ids,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.stdlib.PositionalArgumentsFormatter(),

@@ -27,6 +27,7 @@ KEPT_BEHIND = {
     "sqlalchemy": "store",  # only the store writes SQL
     "psycopg": "store",
     "celery": "store/hints.py",  # one definition of the queue for API and worker
+    "opentelemetry": "store/spans.py",  # loaded only where traces are wanted
     "pickle": None,
     "dill": None,
 }

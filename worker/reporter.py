@@ -9,6 +9,7 @@ import structlog
 
 from store import leases
 from store.database import UNAVAILABLE
+from store.tracing import tracer
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -42,6 +43,7 @@ class Reporter:
         self._fraction = max(self._fraction, progress.fraction)
         if progress.stage != self.stage:
             self.stage, self._next = progress.stage, 0.0
+            tracer().enter(progress.stage)
         self._waiting = progress
 
     def due(self) -> float | None:

@@ -14,6 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from store import leases
 from store.database import UNAVAILABLE
+from store.tracing import tracer
 from worker.alarm import Alarm
 from worker.attempt import HANDED_BACK, Attempt
 
@@ -141,9 +142,11 @@ class Runner:
             if self._impatient.is_set():
                 alarm.ring("stopping")
         try:
-            with bound_contextvars(job_id=str(job.id), attempt=job.attempt, request_id=job.request_id):
+            ids = {"job_id": str(job.id), "attempt": job.attempt, "request_id": job.request_id}
+            with bound_contextvars(**ids), tracer().attempt(job) as tell_end:
                 _log.info("attempt begins", recipe=job.recipe.get("method"), engine=job.recipe.get("engine"))
                 end = Attempt(self._database, self._settings, job, child, alarm, self._impatient).run()
+                tell_end(end.word)
         finally:
             with self._lock:
                 self._alarms.remove(alarm)
