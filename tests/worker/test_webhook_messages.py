@@ -176,6 +176,7 @@ def test_a_proxy_of_the_environment_is_not_asked(
     assert (len(listening.got), proxy.got) == (1, [])
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="it makes the certificates")
 @pytest.mark.parametrize(
     ("name", "why"), [("localhost", None), ("octet.example", "certificate"), (None, "certificate")]
 )
