@@ -38,8 +38,17 @@ class Partial(NamedTuple):
     owner_id: UUID
     id: UUID
 
+    async def settled(self) -> PartialUpload:
+        """Its row, once what a broken connection had sent of it is stored.
+
+        Raises:
+            NotFoundError: If the owner has none of that id; a subclass of it if it was given up.
+        """
+        await self.service.writers.settle(self.id)
+        return await run_in_threadpool(self.get)
+
     def get(self) -> PartialUpload:
-        """Its row, unless it was given up."""
+        """Its row, as it is."""
         with self.service.database.begin() as session:
             return partial.get(session, self.id, owner_id=self.owner_id)
 
@@ -74,7 +83,7 @@ async def take_in_part(request: Request, upload: Partial, offset: int, checksum:
     Raises:
         OctetError: If the part does not follow what has arrived, or the file is refused.
     """
-    row = await run_in_threadpool(upload.get)
+    row = await upload.settled()
     if row.error is not None:
         raise RefusedUploadError(row.error)
     partial.check_offset(row, offset)
@@ -82,7 +91,8 @@ async def take_in_part(request: Request, upload: Partial, offset: int, checksum:
     blocks = bodies.blocks(bodies.arriving(request), blobs.CHUNK)
     if checksum is not None:
         blocks = _checked(blocks, checksum, upload)
-    await _append(upload, row, blocks)
+    with upload.service.writers.writing(upload.id):
+        await _append(upload, row, blocks)
     row = await run_in_threadpool(upload.get)
     if row.received < row.size or row.result_id is not None:
         return row

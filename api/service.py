@@ -1,12 +1,13 @@
 """What the routes work with: the parts the app opened when it started."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from api.telemetry import Telemetry
+from api.writers import Writers
 from store.database import Database, Reader, Session
 from store.hints import Hints
 from store.notify import JobWaiter
@@ -23,6 +24,7 @@ class Service:
     hints: Hints
     waiter: JobWaiter
     telemetry: Telemetry
+    writers: Writers = field(default_factory=Writers)
 
 
 async def current(request: Request) -> Service:  # async, because FastAPI gives any other one a thread

@@ -137,17 +137,17 @@ def begin_upload(
         **_NOT_FOUND,
     },
 )
-def get_upload_offset(upload: Annotated[partial.Partial, Depends(_upload)]) -> Response:
+async def get_upload_offset(upload: Annotated[partial.Partial, Depends(_upload)]) -> Response:
     """Go on from `Upload-Offset`. If it is all there and there is no `Location`, an empty part brings the answer."""
-    row = upload.get()
+    row = await upload.settled()
     lasting = {"Upload-Length": str(row.size), "Upload-Metadata": row.metadata_, "Cache-Control": "no-store"}
     return Response(headers={**tus.state(row), **lasting})
 
 
 @router.get("/{upload_id}", summary="Get an upload", responses=problems.documented("not_found", "upload_expired"))
-def get_upload(upload: Annotated[partial.Partial, Depends(_upload)]) -> wire.PartialUpload:
+async def get_upload(upload: Annotated[partial.Partial, Depends(_upload)]) -> wire.PartialUpload:
     """How far it is, and what it has become. That of a file that was refused gets the refusal again."""
-    row = upload.get()
+    row = await upload.settled()
     if row.error is not None:
         raise RefusedUploadError(row.error)
     return present.partial_upload(row)

@@ -9,22 +9,20 @@ from pydantic import BaseModel
 
 from octet.client.job import JobHandle
 from octet.client.transport import Transport, read
-from octet.client.upload import FileBody
+from octet.client.upload import FileBody, upload
 from octet.recipe import Preset, Recipe
 from octet.wire import Dataset, EngineInfo, Health, Job, JobCheck, JobState, Model, ModelLayers, Page, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
 
-    from octet.client.upload import OnBytes
+    from octet.client.upload import Kind, OnBytes
     from octet.spec import Layer
 
 ModelRef: TypeAlias = Model | UUID | str
 DatasetRef: TypeAlias = Dataset | UUID | str
-
-# The service reads an upload through and checks every weight before it answers.
-_CHECK_SECONDS = 600.0
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,8 +34,8 @@ class Client:
         url: Where the service is; default: `OCTET_URL`, else `http://127.0.0.1:8000`.
         key: An API key; default: `OCTET_API_KEY`.
         timeout: Seconds the service may stay silent.
-        patience: Seconds for which waiting for a job, following it and downloading bear a service that does not answer,
-            as when it is restarted.
+        patience: Seconds for which waiting for a job, following it, downloading and large uploads bear a service that
+            does not answer, as when it is restarted.
 
     Every call raises `ServiceError` if the service refuses, and `ServiceUnreachableError` if it does not answer. What
     can be repeated without harm is tried again when a connection drops.
@@ -70,38 +68,53 @@ class Client:
         """Where the service is."""
         return self._transport.url
 
-    def upload_model(self, path: str | Path, name: str | None = None, on_progress: OnBytes | None = None) -> Model:
-        """Upload a `.pt2`. The same bytes again give the same model.
+    def upload_model(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        on_progress: OnBytes | None = None,
+        *,
+        expires_at: datetime | None = None,
+    ) -> Model:
+        """Upload a `.pt2`. The same bytes again give the same model. A large one goes on where a line broke.
 
         Args:
             path: The file; it is streamed.
             name: A label; default: the file's name.
             on_progress: Called with the bytes sent and the bytes in all.
+            expires_at: When it is deleted by itself, with its zone; default: by the service's settings.
         """
-        return self._upload(Model, "models", path, name, on_progress)
+        return self._upload(Model, "model", path, name, on_progress, expires_at)
 
-    def upload_dataset(self, path: str | Path, name: str | None = None, on_progress: OnBytes | None = None) -> Dataset:
-        """Upload a `.safetensors` or `.npz`. The same bytes again give the same dataset.
+    def upload_dataset(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        on_progress: OnBytes | None = None,
+        *,
+        expires_at: datetime | None = None,
+    ) -> Dataset:
+        """Upload a `.safetensors` or `.npz`. The same bytes again give the same dataset. A large one goes on likewise.
 
         Args:
             path: The file; it is streamed.
             name: A label; default: the file's name.
             on_progress: Called with the bytes sent and the bytes in all.
+            expires_at: When it is deleted by itself, with its zone; default: by the service's settings.
         """
-        return self._upload(Dataset, "datasets", path, name, on_progress)
+        return self._upload(Dataset, "dataset", path, name, on_progress, expires_at)
 
-    def _upload(self, kind: type[M], path: str, file: str | Path, name: str | None, on_progress: OnBytes | None) -> M:
-        body = FileBody(file, on_progress)
-        response = self._transport.send(
-            "POST",
-            path,
-            repeatable=True,  # content-addressed: the same bytes twice are one model
-            seconds=_CHECK_SECONDS,
-            params={"name": name or body.path.name},
-            content=body,
-            headers={"Content-Length": str(body.size), "Content-Type": "application/octet-stream"},
-        )
-        return read(kind, response)
+    def _upload(  # noqa: PLR0917 - what `upload_model` and `upload_dataset` take, in their order
+        self,
+        answer: type[M],
+        kind: Kind,
+        path: str | Path,
+        name: str | None,
+        on_progress: OnBytes | None,
+        expires_at: datetime | None,
+    ) -> M:
+        body = FileBody(path, on_progress)
+        return read(answer, upload(self._transport, kind, body, name or body.path.name, expires_at))
 
     def models(self) -> Iterator[Model]:
         """Every model, newest first; pages are fetched as they are reached."""

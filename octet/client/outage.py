@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from octet.client.errors import ServiceUnreachableError
+    from octet.errors import OctetError
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
@@ -28,7 +28,7 @@ class Outage:
         self._began: float | None = None
         self._pause = _FIRST_PAUSE
 
-    def bear(self, error: ServiceUnreachableError) -> None:
+    def bear(self, error: OctetError) -> None:
         """Pause before the next try, or raise `error` if it has been long enough."""
         now = time.monotonic()
         if self._began is None:

@@ -1,18 +1,37 @@
-"""A file on its way to the service."""
+"""A file on its way to the service: in one piece if it is small, else in as many as the line takes."""
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
 
+from octet.client.errors import ServiceError, ServiceUnreachableError
+from octet.client.outage import Outage
+from octet.client.transport import read
 from octet.errors import OctetError
+from octet.wire import PartialUpload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    import httpx
+
+    from octet.client.transport import Transport
 
     OnBytes = Callable[[int, int], None]
 
+Kind = Literal["model", "dataset"]
+
 _CHUNK = 2**20
+_RESUMABLE_FROM = 4 * 2**20  # what is smaller is sent anew in no time, and does with one request
+# The service reads an upload through and checks every weight before it answers.
+_CHECK_SECONDS = 600.0
+_TUS = {"Tus-Resumable": "1.0.0"}
+# Refusals that pass: another connection is still at it, the line or the service was slow, the service is restarted.
+_PASSING = {408, 409, 423, 429, 500, 502, 503, 504}
 
 
 class UnreadableFileError(OctetError):
@@ -42,10 +61,82 @@ class FileBody:
             raise UnreadableFileError(f"{path} cannot be read: {error.strerror}.") from error
 
     def __iter__(self) -> Iterator[bytes]:
-        sent = 0
+        return self.rest(0)
+
+    def rest(self, sent: int) -> Iterator[bytes]:
+        """What follows the first `sent` bytes."""
         with self.path.open("rb") as file:
+            file.seek(sent)
             while chunk := file.read(_CHUNK):
                 yield chunk
                 sent += len(chunk)
                 if self._on_progress:
                     self._on_progress(sent, self.size)
+
+
+def upload(transport: Transport, kind: Kind, body: FileBody, name: str, expires_at: datetime | None) -> httpx.Response:
+    """Send a file.
+
+    Returns:
+        The answer that describes the model or dataset.
+
+    Raises:
+        ServiceError: If the service refuses it.
+        ServiceUnreachableError: If the connection broke and could not be taken up again.
+    """
+    send = _in_one_piece if body.size < _RESUMABLE_FROM else _in_parts
+    labels = {"filename" if send is _in_parts else "name": name}
+    if expires_at is not None:
+        labels["expires_at"] = expires_at.isoformat()
+    return send(transport, kind, body, labels)
+
+
+def _in_one_piece(transport: Transport, kind: Kind, body: FileBody, labels: dict[str, str]) -> httpx.Response:
+    return transport.send(
+        "POST",
+        f"{kind}s",
+        repeatable=True,  # content-addressed: the same bytes twice are one model
+        seconds=_CHECK_SECONDS,
+        params=labels,
+        content=body,
+        headers={"Content-Length": str(body.size), "Content-Type": "application/octet-stream"},
+    )
+
+
+def _in_parts(transport: Transport, kind: Kind, body: FileBody, labels: dict[str, str]) -> httpx.Response:
+    """By tus 1.0: whatever breaks the line, what has arrived is not sent again."""
+    path, arrived = _begin(transport, kind, body, labels), 0
+    outage = Outage(transport.patience)
+    while True:
+        try:
+            upload = transport.get(PartialUpload, path)
+            if upload.result is not None:
+                return transport.send("GET", f"{kind}s/{upload.result}")
+            if upload.received > arrived:
+                outage.over()
+            arrived = upload.received
+            _send_rest(transport, path, body, arrived)
+        except (ServiceUnreachableError, ServiceError) as error:
+            if isinstance(error, ServiceError) and error.status not in _PASSING:
+                raise
+            outage.bear(error)
+
+
+def _begin(transport: Transport, kind: Kind, body: FileBody, labels: dict[str, str]) -> str:
+    """Announce the file; where its parts go."""
+    pairs = {"kind": kind, **labels}.items()
+    metadata = ",".join(f"{key} {base64.b64encode(value.encode(errors='replace')).decode()}" for key, value in pairs)
+    headers = {"Upload-Length": str(body.size), "Upload-Metadata": metadata, "Idempotency-Key": str(uuid4())}
+    answer = transport.send("POST", "uploads", repeatable=True, headers={**_TUS, **headers})
+    return f"uploads/{read(PartialUpload, answer).id}"
+
+
+def _send_rest(transport: Transport, path: str, body: FileBody, arrived: int) -> None:
+    """Send all that the service lacks. With the last byte it reads the file through, and then answers."""
+    headers = {
+        **_TUS,
+        "Upload-Offset": str(arrived),
+        "Content-Type": "application/offset+octet-stream",
+        "Content-Length": str(body.size - arrived),
+    }
+    transport.send("PATCH", path, seconds=_CHECK_SECONDS, headers=headers, content=body.rest(arrived))
