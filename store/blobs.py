@@ -13,9 +13,10 @@ from store.errors import ContentMismatchError, NotFoundError
 from store.tables import Artifact, Blob, BlobChunk, Dataset, Job, Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from store.database import Database
@@ -86,11 +87,22 @@ def copy_to(session: Session, sha256: str, path: Path) -> None:
 
 
 def delete_unreferenced(session: Session, sha256: str) -> bool:
-    """Free the content if nothing refers to it; whether it was freed."""
+    """Free the content if nothing refers to it; whether it was freed.
+
+    Whoever takes content up holds its lock until they have committed, so nobody's is freed.
+    """
     locks.content(session, sha256)
-    unreferenced = [~exists().where(reference == sha256) for reference in _REFERENCES]
-    freed = session.execute(delete(Blob).where(Blob.sha256 == sha256, *unreferenced).returning(Blob.sha256))
+    freed = session.execute(delete(Blob).where(Blob.sha256 == sha256, *_unreferenced()).returning(Blob.sha256))
     return freed.first() is not None
+
+
+def unreferenced(session: Session, limit: int) -> Sequence[str]:
+    """Content that nothing refers to; `delete_unreferenced` looks again."""
+    return session.scalars(select(Blob.sha256).where(*_unreferenced()).limit(limit)).all()
+
+
+def _unreferenced() -> list[ColumnElement[bool]]:
+    return [~exists().where(reference == Blob.sha256) for reference in _REFERENCES]
 
 
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:

@@ -1,0 +1,150 @@
+"""How long things are kept: what has expired goes by itself, and what somebody wants gone goes at once.
+
+With a job go its report, its figures, its events, and its artifacts with their bytes. The audit log keeps that it was
+there, and who purged it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import func, select
+
+from octet.errors import FieldError
+from octet.wire import FINISHED
+from store import audit, blobs, locks, uploads
+from store import partial as parts
+from store.errors import ConflictError, InUseError, InvalidExpiryError, JobUnfinishedError, NotFoundError
+from store.states import UNFINISHED
+from store.tables import Artifact, Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.orm import Session
+
+    from store.database import Database
+    from store.uploads import Kind
+
+T = TypeVar("T")
+
+_LONGEST = timedelta(days=36_525)
+_AT_ONCE = 100  # of a kind, in one sweep: the next one is soon
+
+
+def expiry(session: Session, asked: datetime | None, default_seconds: float | None) -> datetime | None:
+    """When something expires that is made now; None: never.
+
+    Args:
+        session: A transaction.
+        asked: The moment that its owner wants.
+        default_seconds: How long it is kept if they want none.
+
+    Raises:
+        InvalidExpiryError: If that moment has passed, or is more than a hundred years away.
+    """
+    now = session.scalars(select(func.now())).one()
+    if asked is None:
+        return None if default_seconds is None else now + timedelta(seconds=default_seconds)
+    if not now < asked < now + _LONGEST:
+        message, hint = f"`expires_at`, {asked.isoformat()}, has passed, or is too far away.", "Take a later moment."
+        raise InvalidExpiryError(message, errors=[FieldError("/expires_at", message, hint)])
+    return asked
+
+
+def purge_job(session: Session, job_id: UUID, *, actor: audit.Actor, owner_id: UUID) -> None:
+    """Delete a job with all that it made.
+
+    Raises:
+        NotFoundError: If the owner has none of that id.
+        JobUnfinishedError: If it has not ended.
+    """
+    job = session.scalar(select(Job).where(Job.id == job_id, Job.owner_id == owner_id).with_for_update())
+    if job is None:
+        raise NotFoundError(f"There is no job {job_id}.")
+    if job.state in UNFINISHED:
+        hint = "Cancel it, or wait for its end."
+        raise JobUnfinishedError(f"The job {job_id} is {job.state}.", state=job.state, hint=hint)
+    contents = set(session.scalars(select(Artifact.sha256).where(Artifact.job_id == job_id)))
+    session.delete(job)  # and with it, by the tables' own rules, whatever refers to it
+    session.flush()
+    for sha256 in sorted(contents):  # the order in which all lock them that lock several
+        blobs.delete_unreferenced(session, sha256)
+    audit.record(session, actor, "job.purge", job_id, name=job.name)
+
+
+def purge_upload(session: Session, kind: Kind, upload_id: UUID, *, actor: audit.Actor, owner_id: UUID) -> None:
+    """Delete a model or dataset, its name too, with every job that used it.
+
+    Raises:
+        NotFoundError: If the owner has none of that id, or no longer.
+        InUseError: If one of the jobs has not ended.
+    """
+    uploads.get(session, kind, upload_id, owner_id=owner_id)
+    try:
+        for job_id in session.scalars(select(Job.id).where(uploads.used(kind, upload_id)).order_by(Job.id)).all():
+            purge_job(session, job_id, actor=actor, owner_id=owner_id)
+    except JobUnfinishedError as error:
+        raise InUseError(error.message, hint=error.hint) from error
+    uploads.delete(session, kind, upload_id, owner_id=owner_id)
+    uploads.forget(session, kind, upload_id)
+    audit.record(session, actor, f"{kind}.purge", upload_id)
+
+
+def sweep(database: Database) -> int:
+    """Delete what has expired: jobs that have ended, models and data that no unfinished job needs, parts of files.
+
+    Each is a transaction of its own, and several sweeps at a time do no harm.
+
+    Returns:
+        How much of it there was.
+    """
+    swept = _each(database, _expired_jobs, _sweep_job)
+    for kind in uploads.KINDS:
+        swept += _each(database, partial(uploads.expired, kind=kind), partial(_sweep_upload, kind=kind))
+    with database.begin() as session:
+        return swept + parts.remove_expired(session, _AT_ONCE)
+
+
+def collect(database: Database) -> int:
+    """Free content that nothing refers to; how much of it there was.
+
+    All who write content refer to it in the same transaction, so this finds what an older release or a person left.
+    """
+    return _each(database, blobs.unreferenced, blobs.delete_unreferenced)
+
+
+def _each(database: Database, find: Callable[[Session, int], Iterable[T]], do: Callable[[Session, T], object]) -> int:
+    """Do something to each of what is found; how many there were to whom it was done."""
+    with database.begin() as session:
+        found = list(find(session, _AT_ONCE))
+    done = 0
+    for one in found:
+        # Somebody may have been faster, or have begun to need it.
+        with suppress(NotFoundError, ConflictError), database.begin() as session:
+            done += bool(do(session, one))
+    return done
+
+
+def _expired_jobs(session: Session, limit: int) -> Iterable[Job]:
+    return session.scalars(select(Job).where(Job.expires_at <= func.now(), Job.state.in_(FINISHED)).limit(limit)).all()
+
+
+def _sweep_job(session: Session, job: Job) -> bool:
+    purge_job(session, job.id, actor=audit.SERVICE, owner_id=job.owner_id)
+    return True
+
+
+def _sweep_upload(session: Session, upload: uploads.Row, *, kind: Kind) -> bool:
+    # The same bytes may just have come again, to be kept longer: whoever takes them up holds this lock too.
+    locks.content(session, upload.sha256 or "")
+    if not uploads.is_expired(session, kind, upload.id):
+        return False
+    uploads.delete(session, kind, upload.id, owner_id=upload.owner_id)
+    audit.record(session, audit.SERVICE, f"{kind}.delete", upload.id, name=upload.name)
+    return True
