@@ -14,6 +14,8 @@ from api import present
 from api.content import matches
 from octet.wire import FINISHED
 from store import events, jobs
+from store.errors import NotFoundError
+from store.status import STATUS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,15 +41,16 @@ def etag(job: wire.Job) -> str:
     return f'"{hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:32]}"'
 
 
-def read_job(service: Service, owner_id: UUID, job_id: UUID) -> wire.Job:
+async def read_job(service: Service, owner_id: UUID, job_id: UUID) -> wire.Job:
     """The job as it is now.
 
     Raises:
         NotFoundError: If the owner has none of that id.
     """
-    with service.database.begin() as session:
-        row = jobs.get(session, job_id, owner_id=owner_id)
-        return present.job(row, jobs.metrics_of(session, [job_id])[job_id], jobs.queue_position(session, row))
+    row = await service.reader.first(STATUS, job_id=job_id, owner_id=owner_id)
+    if row is None:
+        raise NotFoundError(f"There is no job {job_id}.")
+    return present.job(row, row.metrics, row.queue_position)
 
 
 async def wait_for_job(service: Service, owner_id: UUID, job_id: UUID, seconds: float, known: str | None) -> wire.Job:
@@ -63,7 +66,7 @@ async def wait_for_job(service: Service, owner_id: UUID, job_id: UUID, seconds: 
     end = time.monotonic() + seconds
     with service.waiter.watch(job_id) as watch:
         while True:
-            job = await run_in_threadpool(read_job, service, owner_id, job_id)
+            job = await read_job(service, owner_id, job_id)
             news = job.finished if known is None else not matches(known, etag(job))
             left = end - time.monotonic()
             if news or job.finished or left <= 0:

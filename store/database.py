@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from sqlalchemy import create_engine, exc, func, make_url, select, text
+from sqlalchemy import Row, create_engine, exc, func, make_url, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
@@ -16,9 +16,9 @@ from store.columns import to_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, Row, Select
+    from sqlalchemy import URL, Select
 
-__all__ = ["UNAVAILABLE", "Database", "Reader", "Session", "binary_cursor", "is_disk_full"]
+__all__ = ["UNAVAILABLE", "Database", "Reader", "Row", "Session", "binary_cursor", "is_disk_full"]
 
 # libpq's settings, so that a machine that vanished without a word is noticed well within a lease: left to itself, TCP
 # would wait a quarter of an hour, and a worker in the middle of a query could neither renew a lease nor stop its job.
@@ -88,11 +88,11 @@ class Reader:
             _url(url), pool_size=pool_size, pool_timeout=_READ_SECONDS, isolation_level="AUTOCOMMIT", **_OPTIONS
         )
 
-    async def first(self, statement: Select[*tuple[Any, ...]]) -> Row[*tuple[Any, ...]] | None:
-        """The first row that a statement gives, or one of `UNAVAILABLE`, within ten seconds."""
+    async def first(self, statement: Select[*tuple[Any, ...]], **parameters: Any) -> Row[*tuple[Any, ...]] | None:
+        """The first row that a statement gives with these parameters, or one of `UNAVAILABLE`, within ten seconds."""
         try:
             async with asyncio.timeout(_READ_SECONDS), self._engine.connect() as connection:
-                return (await connection.execute(statement)).first()
+                return (await connection.execute(statement, parameters)).first()
         except TimeoutError:
             message = f"Postgres did not answer within {_READ_SECONDS:g} seconds."
             raise exc.TimeoutError(message) from None
