@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from octet.wire import FINISHED
-from store import blobs, durations, events, paging, uploads, webhooks
+from store import blobs, durations, events, paging, results, uploads, webhooks
 from store.errors import IdempotencyMismatchError, JobEndedError, NotFoundError
 from store.protocol import PROTOCOL, needed
 from store.states import HELD, STATES, before
@@ -17,6 +17,7 @@ from store.tables import Job, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.orm import Session
@@ -49,12 +50,14 @@ def create(
     request_sha256: str,
     request_id: str | None = None,
     traceparent: str | None = None,
+    expires_at: datetime | None = None,
+    reuse: bool = False,
 ) -> tuple[Job, bool]:
     """Queue a job. The caller publishes its hint after the commit.
 
     Returns:
         The job, and whether it is new: the same idempotency key again, from the same caller, gives the job it gave
-        before.
+        before; and `reuse`, if there is one, an earlier job of the owner that has the result.
 
     Raises:
         NotFoundError: If the model or a dataset does not exist; a subclass of it if it was deleted. It points at the
@@ -63,10 +66,13 @@ def create(
     """
     if (known := _repeated(session, key_id, idempotency_key, request_sha256)) is not None:
         return known, False
-    uploads.hold(session, "model", model_id, owner_id=owner_id, field="model")
+    contents = {"model": uploads.hold(session, "model", model_id, owner_id=owner_id, field="model").sha256}
     for field, dataset_id in (("calibration", calibration_id), ("evaluation", evaluation_id)):
         if dataset_id is not None:
-            uploads.hold(session, "dataset", dataset_id, owner_id=owner_id, field=field)
+            contents[field] = uploads.hold(session, "dataset", dataset_id, owner_id=owner_id, field=field).sha256
+    result_key = results.key(recipe, **contents)
+    if reuse and (found := results.find(session, owner_id, result_key)) is not None:
+        return found, False
     values = {
         "owner_id": owner_id,
         "model_id": model_id,
@@ -78,14 +84,16 @@ def create(
         "key_id": key_id,
         "idempotency_key": idempotency_key,
         "request_sha256": request_sha256,
+        "result_key": result_key,
         "request_id": request_id,
         "traceparent": traceparent,
+        "expires_at": expires_at,
     }
     unique = [Job.key_id, Job.idempotency_key]
     job = session.scalar(insert(Job).values(values).on_conflict_do_nothing(index_elements=unique).returning(Job))
     if job is None:  # the same key, at the same moment: its transaction has committed by now
         known = _repeated(session, key_id, idempotency_key, request_sha256)
-        assert known is not None  # noqa: S101 - for mypy: only this key can conflict, and jobs are never deleted
+        assert known is not None  # noqa: S101 - for mypy: only this key can conflict, and no job is purged so soon
         return known, False
     events.add(session, job, "state")
     return job, True
