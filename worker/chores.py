@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from store import idempotency, outbox
+import structlog
+
+from store import idempotency, outbox, retention
 from worker import webhooks
 from worker.rounds import Rounds
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from store.settings import Settings
 
 _STOP_SECONDS = 2.0
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,23 @@ def _forget(database: Database, settings: Settings) -> None:
         outbox.delete_old(session)
 
 
+def _sweep(database: Database, _: Settings) -> None:
+    """Delete what has expired."""
+    if swept := retention.sweep(database):
+        _log.info("deleted what has expired", count=swept)
+
+
+def _collect(database: Database, _: Settings) -> None:
+    """Free content that nothing refers to."""
+    if collected := retention.collect(database):
+        _log.warning("freed content that nothing refers to", count=collected)
+
+
 CHORES: tuple[Chore, ...] = (
     Chore("webhooks", webhooks.deliver, seconds=1.0),
     Chore("forgetting", _forget, seconds=600.0),
+    Chore("sweeping", _sweep, seconds=5.0),
+    Chore("collecting", _collect, seconds=600.0),
 )
 
 
