@@ -147,7 +147,7 @@ def _too_slow(seconds: float) -> str:
 def _request_id(headers: Headers) -> str:
     """The id the caller gave, if it is fit for a log, else a new one."""
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"  # noqa: S311 - no secret
+    return given if _REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"  # no secret
 
 
 def _add_headers(message: Message, request_id: str) -> None:
