@@ -64,8 +64,7 @@ def install(app: FastAPI) -> None:
                 if "security" in path.get("post", {}):  # keys for repetition are told apart by who sends them
                     _document_idempotency(path["post"])
                 for operation in path.values():
-                    for parameter in operation.get("parameters", ()):
-                        parameter["schema"] = _never_null(parameter["schema"])
+                    _document_parameters(operation)
             add_links(schema["paths"])
             app.openapi_schema = schema
         return app.openapi_schema
@@ -89,6 +88,14 @@ def _document_idempotency(operation: dict[str, Any]) -> None:
         known = operation["responses"].setdefault(str(status), {**entry, "description": ""})
         if status != "default":
             known["description"] = f"{known['description']} {entry['description']}".strip()
+
+
+def _document_parameters(operation: dict[str, Any]) -> None:
+    """Say that parameters are never null, and what becomes of those in an address that are not valid."""
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _never_null(parameter["schema"])
+        if parameter["in"] == "query":
+            operation["responses"].setdefault("422", problems.documented("invalid_request")[422])
 
 
 def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
