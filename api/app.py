@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
 
-from api import document, pages, problems
-from api.auth import authenticate
+from api import document, doors, pages, problems
 from api.idempotency import Idempotency
 from api.middleware import BodyLimit, Envelope
 from api.readiness import Readiness
-from api.routes import artifacts, catalog, datasets, health, jobs, models, uploads, webhooks
+from api.routes import access, artifacts, catalog, datasets, health, jobs, models, uploads, webhooks
 from api.service import Service
 from api.telemetry import Telemetry
 from api.tus import Tus
@@ -21,6 +20,7 @@ from octet.version import __version__
 from store.database import Database, Reader
 from store.hints import Hints
 from store.notify import JobWaiter
+from store.rates import Rates
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,14 +40,16 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database, reader = Database(settings.database_url), Reader(settings.database_url)
         hints, waiter = Hints(settings.redis_url), JobWaiter(settings.database_url)
+        rates = Rates(settings.redis_url)
         await waiter.start()
-        app.state.service = Service(settings, database, reader, hints, waiter, telemetry)
+        app.state.service = Service(settings, database, reader, hints, rates, waiter, telemetry)
         app.state.readiness = Readiness(app.state.service)
         try:
             yield
         finally:
             await waiter.stop()
             hints.close()
+            await rates.close()
             await reader.close()
             database.close()
 
@@ -66,7 +68,9 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"metrics": False, "logs": False, "operation_spans": False},
         webhooks=webhooks.messages,
     )
+    # From the inside out.
     app.add_middleware(Idempotency)
+    doors.install(app)
     app.add_middleware(
         BodyLimit,
         default=_MAX_JSON_BYTES,
@@ -78,8 +82,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Tus, path=f"{_PREFIX}/uploads")
     problems.install(app)
     document.install(app)
-    for resource in (models, datasets, uploads, jobs, artifacts, catalog, webhooks):
-        app.include_router(resource.router, prefix=_PREFIX, dependencies=[Depends(authenticate)])
-    app.include_router(health.router, prefix=_PREFIX)
+    for resource in (models, datasets, uploads, jobs, artifacts, catalog, webhooks, access):
+        app.include_router(
+            resource.router,
+            prefix=_PREFIX,
+            dependencies=[Depends(doors.admitted)],
+            responses=problems.documented(*doors.REFUSALS),
+        )
+    for anybodys in (health.router, access.public):
+        app.include_router(anybodys, prefix=_PREFIX)
     pages.install(app)
     return app

@@ -11,10 +11,48 @@ class InvalidRequestError(OctetError):
     code = "invalid_request"
 
 
-class UnauthorizedError(OctetError):
-    """The request carries no API key, or one that is unknown or revoked."""
+class NotAdmittedError(OctetError):
+    """The request is not let in.
+
+    Attributes:
+        reason: Why, in a word, for the metrics.
+    """
+
+    def __init__(self, message: str, *, reason: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class UnauthorizedError(NotAdmittedError):
+    """The request carries no API key, or one that is unknown, has expired or was revoked."""
 
     code = "unauthorized"
+
+
+class InsufficientScopeError(NotAdmittedError):
+    """The key is for other things."""
+
+    code = "insufficient_scope"
+
+
+class CrossSiteError(NotAdmittedError):
+    """A page of another site made a browser send the request, with the cookie of this one."""
+
+    code = "cross_site"
+
+
+class RateLimitedError(NotAdmittedError):
+    """The key has had its requests for this minute.
+
+    Attributes:
+        retry_after: Seconds until the next ones.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message, reason="rate_limited", hint=f"Try again in {retry_after} seconds.")
+        self.retry_after = retry_after
 
 
 class IncompleteBodyError(OctetError):

@@ -69,7 +69,7 @@ class Idempotency:
             return
         service, request = scope["app"].state.service, _Request(scope, receive)
         try:
-            found = await run_in_threadpool(_claim, service, caller.id, key)
+            found = await run_in_threadpool(_claim, service, caller.key_id, key)
         except UNAVAILABLE as error:
             _log.warning("the database does not answer", error=str(error))
             await problems.unavailable()(scope, receive, send)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from store import database, paging
+    from store.keys import Limits
+    from store.quotas import Usage
 
 Upload: TypeAlias = "tables.Model | tables.Dataset"
 Row = TypeVar("Row", bound="tables.Base")
@@ -75,6 +77,16 @@ def webhook(row: tables.Webhook, *, secret: str | None = None) -> wire.Webhook:
 def delivery(row: tables.WebhookDelivery) -> wire.WebhookDelivery:
     """A message to a webhook."""
     return wire.WebhookDelivery.model_validate({**_columns(row), "job": row.job_id})
+
+
+def key_info(row: tables.ApiKey, owner: str, limits: Limits, usage: Usage) -> wire.KeyInfo:
+    """A key, and how much of what it may use is used."""
+    return wire.KeyInfo.model_validate({**_columns(row), "owner": owner, **limits._asdict(), **usage._asdict()})
+
+
+def audit_entry(row: tables.AuditEntry) -> wire.AuditEntry:
+    """Something that somebody did."""
+    return wire.AuditEntry.model_validate(_columns(row))
 
 
 def worker(row: tables.Worker, jobs: Sequence[UUID]) -> wire.Worker:

@@ -141,7 +141,10 @@ def response(
 def from_octet(error: OctetError) -> JSONResponse:
     """An error that Octet raised on purpose."""
     fields = [wire.ProblemField(pointer=at.pointer, detail=at.message, hint=at.hint) for at in error.errors]
-    return response(error.code, error.message, hint=error.hint, errors=fields, state=getattr(error, "state", None))
+    retry_after = getattr(error, "retry_after", None)
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    state = getattr(error, "state", None)
+    return response(error.code, error.message, hint=error.hint, errors=fields, state=state, headers=headers)
 
 
 def from_validation(error: RequestValidationError, body: type[BaseModel] | None) -> JSONResponse:

@@ -11,6 +11,7 @@ from api.writers import Writers
 from store.database import Database, Reader, Session
 from store.hints import Hints
 from store.notify import JobWaiter
+from store.rates import Rates
 from store.settings import Settings
 
 
@@ -22,6 +23,7 @@ class Service:
     database: Database
     reader: Reader
     hints: Hints
+    rates: Rates
     waiter: JobWaiter
     telemetry: Telemetry
     writers: Writers = field(default_factory=Writers)

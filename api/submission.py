@@ -11,21 +11,21 @@ from api import present
 from octet.data.needs import check_data
 from octet.rules import check_rules
 from octet.spec import DatasetSpec, ProgramSpec
-from store import jobs, uploads
+from store import jobs, retention, uploads
 from store.tracing import tracer
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from api.doors import Identity
     from api.service import Service
     from octet import wire
     from octet.data.fit import Role
     from store.database import Session
-    from store.tables import ApiKey
 
 
-def submit(service: Service, asked: wire.JobCreate, caller: ApiKey, idempotency_key: str | None) -> wire.Job:
-    """Queue a job, or give the one that this idempotency key queued before.
+def submit(service: Service, asked: wire.JobCreate, caller: Identity, idempotency_key: str | None) -> wire.Job:
+    """Queue a job, or give the one that this idempotency key queued before, or one whose result may be reused.
 
     Raises:
         OctetError: If the job could not succeed.
@@ -39,15 +39,17 @@ def submit(service: Service, asked: wire.JobCreate, caller: ApiKey, idempotency_
             evaluation_id=asked.evaluation,
             recipe=asked.recipe.model_dump(mode="json"),
             name=asked.name,
-            key_id=caller.id,
+            key_id=caller.key_id,
             idempotency_key=idempotency_key,
             request_sha256=hashlib.sha256(asked.model_dump_json().encode()).hexdigest(),
             request_id=get_contextvars().get("request_id"),
             traceparent=tracer().context().get("traceparent"),
+            expires_at=retention.expiry(session, asked.expires_at, service.settings.job_retention_seconds),
+            reuse=asked.reuse,
         )
         if created:  # held by `create`, so what is checked here cannot be deleted any more
             check(session, asked, caller.owner_id)
-        job = present.job(row, [], jobs.queue_position(session, row))
+        job = present.job(row, jobs.metrics_of(session, [row.id])[row.id], jobs.queue_position(session, row))
     if created:
         service.hints.publish(row.id)
     return job

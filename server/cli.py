@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
 from octet.errors import OctetError
 from server import lifeline, logs
+from server.environment import SettingsError, read_settings
 from store import keys, migrate, tracing, workers
 from store.database import UNAVAILABLE, Database, Session
 from store.settings import Settings
@@ -29,12 +29,6 @@ DataDir = Annotated[Path, typer.Option("--data-dir", help="Where everything is k
 WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True)]
 
 _DATA_DIR = Path("octet-data")
-
-
-class SettingsError(OctetError):
-    """The environment does not say what the service needs to know."""
-
-    code = "settings"
 
 
 class Commands(TyperGroup):
@@ -110,7 +104,7 @@ def migrate_() -> None:
 @app.command()
 def healthy() -> None:
     """Say by the exit status whether a worker on this host was heard of lately."""
-    settings = _settings()
+    settings = read_settings()
     with closing(Database(settings.database_url)) as database, database.begin() as session:
         alive = [worker for worker, _ in workers.list_alive(session, settings.lease_seconds)]
     raise typer.Exit(0 if any(worker.host == socket.gethostname() for worker in alive) else 1)
@@ -129,7 +123,7 @@ def list_(data_dir: DataDir = _DATA_DIR) -> None:
     """Show who has keys."""
     table = Table("prefix", "name", "made", "last used", "revoked")
     with _session(data_dir) as session:
-        for key in keys.list_keys(session):
+        for key, _ in keys.list_keys(session):
             times = (f"{at:%Y-%m-%d %H:%M}" if at else "" for at in (key.created_at, key.last_used_at, key.revoked_at))
             table.add_row(key.prefix, key.name, *times)
     Console().print(table)
@@ -154,17 +148,7 @@ def _begin(part: str, with_parent: bool) -> Settings:
     tracing.configure(part)
     if with_parent:
         lifeline.hold()
-    return _settings()
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        wrong = "; ".join(f"OCTET_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
-        raise SettingsError(
-            f"The environment is not complete: {wrong}.", hint="`octet-server up` needs none."
-        ) from None
+    return read_settings()
 
 
 @contextmanager

@@ -115,6 +115,23 @@ class InvalidExpiryError(OctetError):
     code = "invalid_request"
 
 
+class StorageQuotaError(OctetError):
+    """The owner has no room left."""
+
+    code = "storage_quota"
+
+
+class TooManyJobsError(OctetError):
+    """The owner has as many unfinished jobs as they may.
+
+    Attributes:
+        retry_after: Seconds after which trying again may help.
+    """
+
+    code = "too_many_jobs"
+    retry_after = 10
+
+
 class ContentMismatchError(OctetError):
     """The bytes are not those that were announced, or not those that were stored."""
 

@@ -5,15 +5,15 @@ from typing import Any
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from api import present, problems
-from api.auth import Caller
+from api import present
+from api.doors import Admin, Caller
 from api.service import Parts, Transaction
 from octet import wire
 from octet.engines import ENGINES
 from octet.recipe import PRESETS, Preset, Recipe
 from store import statistics, workers
 
-router = APIRouter(tags=["catalog"], responses=problems.documented("unauthorized"))
+router = APIRouter(tags=["catalog"])
 
 
 @router.get("/recipes", summary="List recipes to start from")
@@ -42,7 +42,7 @@ def list_workers(caller: Caller, session: Transaction, service: Parts) -> list[w
 
 
 @router.get("/metrics", summary="Get metrics for Prometheus", response_class=Response)
-def get_metrics(session: Transaction, service: Parts) -> Response:
+def get_metrics(_: Admin, session: Transaction, service: Parts) -> Response:
     """Requests and uploads of this process, and how things stand as the database has it, in Prometheus' text format."""
     figures = statistics.take(session, lease_seconds=service.settings.lease_seconds)
     return Response(service.telemetry.render(figures), media_type=CONTENT_TYPE_LATEST)

@@ -7,14 +7,15 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from api import content, present, problems, uploads
-from api.auth import Caller
+from api.doors import Caller
 from api.routes.lists import After, Limit
 from api.service import Parts, Transaction
 from octet import wire
 from octet.data.dataset import describe_dataset, refuse_foreign
+from store import audit, retention
 from store import uploads as stored
 
-router = APIRouter(prefix="/datasets", tags=["datasets"], responses=problems.documented("unauthorized"))
+router = APIRouter(prefix="/datasets", tags=["datasets"])
 
 _NOT_FOUND = problems.documented("not_found", "dataset_deleted")
 
@@ -37,13 +38,19 @@ READER = uploads.Reader("dataset", refuse_foreign, _describe)
     },
 )
 async def upload_dataset(
-    request: Request, response: Response, caller: Caller, service: Parts, name: uploads.Name = None
+    *,
+    request: Request,
+    response: Response,
+    caller: Caller,
+    service: Parts,
+    name: uploads.Name = None,
+    expires_at: uploads.Expiry = None,
 ) -> wire.Dataset:
     """Send a `.safetensors` or `.npz` of named arrays of equal first dimension, as the body or as a form's `file`.
 
     One array for each input of the model, by name or as `input_0`, `input_1`, …; and for accuracy `label` or `target`.
     """
-    row, created = await uploads.take_in(request, service, caller.owner_id, READER, name)
+    row, created = await uploads.take_in(request, service, caller, READER, name, expires_at)
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/v1/datasets/{row.id}"
     return present.dataset(row)
@@ -87,6 +94,10 @@ def get_dataset_content(dataset_id: UUID, request: Request, caller: Caller, serv
     summary="Delete a dataset",
     responses={**_NOT_FOUND, **problems.documented("in_use")},
 )
-def delete_dataset(dataset_id: UUID, caller: Caller, session: Transaction) -> None:
-    """Its bytes go; jobs that used it stay, with all they made."""
-    stored.delete(session, "dataset", dataset_id, owner_id=caller.owner_id)
+def delete_dataset(dataset_id: UUID, caller: Caller, session: Transaction, purge: uploads.Purge = False) -> None:
+    """Its bytes go; jobs that used it stay, with all they made, unless they are to be purged."""
+    if purge:
+        retention.purge_upload(session, "dataset", dataset_id, actor=caller.actor, owner_id=caller.owner_id)
+    else:
+        stored.delete(session, "dataset", dataset_id, owner_id=caller.owner_id)
+        audit.record(session, caller.actor, "dataset.delete", dataset_id)

@@ -8,15 +8,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from api import content, following, present, problems, submission
-from api.auth import Caller
+from api.doors import Caller
 from api.routes.lists import After, Limit
 from api.service import Parts, Transaction
 from octet import wire
 from octet.report import Report
-from store import artifacts, jobs
+from store import artifacts, jobs, retention
 from store.errors import ConflictError
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], responses=problems.documented("unauthorized"))
+router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 _NOT_FOUND = problems.documented("not_found")
 _RETRY_SECONDS = "1"
@@ -41,7 +41,10 @@ _EXAMPLES: dict[str, Any] = {
     status_code=202,
     summary="Submit a job",
     responses={
-        200: {"model": wire.JobCheck, "description": "With `validate_only`: the job would be accepted."},
+        200: {
+            "model": wire.Job | wire.JobCheck,
+            "description": "With `reuse`: a job that has the result. With `validate_only`: the job would be accepted.",
+        },
         **problems.documented(
             "not_found",
             "model_deleted",
@@ -64,6 +67,9 @@ def submit_job(
     """Queue a job.
 
     What can be known to be wrong is said at once: keys of the recipe, data that is missing or does not fit the model.
+
+    With `reuse` the answer may be a job of yours that has succeeded already, with the same model, data, recipe and
+    version of Octet; its name does not matter. One that is still queued or running is not taken for it.
     """
     if validate_only:
         with service.database.begin() as session:
@@ -71,7 +77,11 @@ def submit_job(
         response.status_code = 200
         return wire.JobCheck(recipe=asked.recipe)
     job = submission.submit(service, asked, caller, idempotency_key)
-    response.headers.update({"Location": f"/v1/jobs/{job.id}", "Retry-After": _RETRY_SECONDS})
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if job.finished:
+        response.status_code = 200
+    else:
+        response.headers["Retry-After"] = _RETRY_SECONDS
     return job
 
 
@@ -116,6 +126,17 @@ async def get_job(
     if content.matches(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     return Response(job.model_dump_json(), headers=headers, media_type="application/json")
+
+
+@router.delete(
+    "/{job_id}", status_code=204, summary="Purge a job", responses=problems.documented("not_found", "job_unfinished")
+)
+def purge_job(job_id: UUID, caller: Caller, session: Transaction) -> None:
+    """Its report, figures, events and artifacts go with it, and their bytes. That it was there stays in the audit log.
+
+    One that has not ended has to be cancelled before.
+    """
+    retention.purge_job(session, job_id, actor=caller.actor, owner_id=caller.owner_id)
 
 
 @router.post(

@@ -8,15 +8,16 @@ from fastapi import APIRouter, Request, Response
 
 import octet
 from api import content, present, problems, uploads
-from api.auth import Caller
+from api.doors import Caller
 from api.routes.lists import After, Limit
 from api.service import Parts, Transaction
 from octet import wire
 from octet.program.pt2.formats import refuse_foreign
 from octet.spec import ProgramSpec
+from store import audit, retention
 from store import uploads as stored
 
-router = APIRouter(prefix="/models", tags=["models"], responses=problems.documented("unauthorized"))
+router = APIRouter(prefix="/models", tags=["models"])
 
 _NOT_FOUND = problems.documented("not_found", "model_deleted")
 
@@ -39,13 +40,19 @@ READER = uploads.Reader("model", refuse_foreign, _describe)
     },
 )
 async def upload_model(
-    request: Request, response: Response, caller: Caller, service: Parts, name: uploads.Name = None
+    *,
+    request: Request,
+    response: Response,
+    caller: Caller,
+    service: Parts,
+    name: uploads.Name = None,
+    expires_at: uploads.Expiry = None,
 ) -> wire.Model:
     """Send a `.pt2`, as `octet.export` and `torch.export.save` make them, as the body or as a form's `file`.
 
     Nothing in it is executed. A model that cannot be quantized is refused here, with the reason.
     """
-    row, created = await uploads.take_in(request, service, caller.owner_id, READER, name)
+    row, created = await uploads.take_in(request, service, caller, READER, name, expires_at)
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/v1/models/{row.id}"
     return present.model(row)
@@ -94,6 +101,10 @@ def get_model_content(model_id: UUID, request: Request, caller: Caller, service:
 @router.delete(
     "/{model_id}", status_code=204, summary="Delete a model", responses={**_NOT_FOUND, **problems.documented("in_use")}
 )
-def delete_model(model_id: UUID, caller: Caller, session: Transaction) -> None:
-    """Its bytes go; jobs that used it stay, with all they made."""
-    stored.delete(session, "model", model_id, owner_id=caller.owner_id)
+def delete_model(model_id: UUID, caller: Caller, session: Transaction, purge: uploads.Purge = False) -> None:
+    """Its bytes go; jobs that used it stay, with all they made, unless they are to be purged."""
+    if purge:
+        retention.purge_upload(session, "model", model_id, actor=caller.actor, owner_id=caller.owner_id)
+    else:
+        stored.delete(session, "model", model_id, owner_id=caller.owner_id)
+        audit.record(session, caller.actor, "model.delete", model_id)

@@ -6,34 +6,33 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api import partial, present, problems, tus
-from api.auth import Caller
-from api.disk import require_room
+from api.doors import Caller
 from api.errors import BodyTooLargeError
 from api.routes import datasets, models
 from api.service import Parts
+from api.uploads import admit
 from octet import wire
 from octet.errors import UnsupportedFormatError
 from store import partial as stored
+from store import quotas
 from store.errors import RefusedUploadError
 
 _MAX_OFFSET = 2**63 - 1  # Postgres counts no further
 _READERS = {"model": models.READER, "dataset": datasets.READER}
 
 
-def _version(
-    tus_resumable: Annotated[
-        str | None, Header(description="Of the protocol.", json_schema_extra={"enum": [tus.VERSION]})
-    ] = None,
-) -> None:
+def _version(tus_resumable: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
     tus.require_version(tus_resumable)
 
 
 def _upload(upload_id: UUID, caller: Caller, service: Parts) -> partial.Partial:
-    return partial.Partial(service, _READERS, caller.owner_id, upload_id)
+    return partial.Partial(service, _READERS, caller, upload_id)
 
 
-router = APIRouter(prefix="/uploads", tags=["uploads"], responses=problems.documented("unauthorized"))
-_tus: dict[str, Any] = {"dependencies": [Depends(_version)]}
+router = APIRouter(prefix="/uploads", tags=["uploads"])
+# The header is needed, but the protocol has an answer of its own for its lack.
+_VERSION = {"name": "Tus-Resumable", "in": "header", "required": True, "schema": {"const": tus.VERSION}}
+_PART = {"required": True, "content": {tus.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 
 _NOT_FOUND = problems.documented("not_found", "upload_expired", "tus_version")
 
@@ -82,10 +81,11 @@ def describe_uploads(service: Parts) -> Response:
     "",
     status_code=201,
     summary="Begin an upload in parts",
-    **_tus,
+    dependencies=[Depends(_version)],
+    openapi_extra={"parameters": [_VERSION]},
     responses={
         201: {"headers": _says(Location="Where the parts go.", Upload_Expires="As with each part.")},
-        **problems.documented("tus_version", "invalid_request", "body_too_large", "storage_full"),
+        **problems.documented("tus_version", "invalid_request", "body_too_large", "storage_full", "storage_quota"),
     },
 )
 def begin_upload(
@@ -107,19 +107,20 @@ def begin_upload(
     metadata, settings = tus.read_metadata(upload_metadata), service.settings
     if upload_length > settings.max_upload_bytes:
         raise BodyTooLargeError(f"A file may have {settings.max_upload_bytes:,} bytes.")
-    require_room(settings, upload_length)
+    expires_at = admit(service, caller, upload_length, metadata.expires_at)
     with service.database.begin() as session:
         row = stored.create(
             session,
             metadata.kind,
             owner_id=caller.owner_id,
-            key_id=caller.id,
+            key_id=caller.key_id,
             name=metadata.filename,
             metadata=upload_metadata,
             size=upload_length,
-            upload_expires_at=metadata.expires_at,
+            upload_expires_at=expires_at,
             keep_seconds=settings.partial_upload_seconds,
         )
+        quotas.check_storage(session, caller.owner_id, caller.limits.max_stored_bytes)
     response.headers.update({**tus.state(row), "Location": f"/v1/uploads/{row.id}"})
     return present.partial_upload(row)
 
@@ -127,7 +128,8 @@ def begin_upload(
 @router.head(
     "/{upload_id}",
     summary="Ask how far an upload is",
-    **_tus,
+    dependencies=[Depends(_version)],
+    openapi_extra={"parameters": [_VERSION]},
     response_class=Response,
     responses={
         200: {
@@ -157,14 +159,9 @@ async def get_upload(upload: Annotated[partial.Partial, Depends(_upload)]) -> wi
     "/{upload_id}",
     status_code=204,
     summary="Send a part",
-    **_tus,
+    dependencies=[Depends(_version)],
+    openapi_extra={"parameters": [_VERSION], "requestBody": _PART},
     response_class=Response,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {tus.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
-        }
-    },
     responses={
         204: {"headers": _STATE},
         **_NOT_FOUND,
@@ -178,6 +175,7 @@ async def get_upload(upload: Annotated[partial.Partial, Depends(_upload)]) -> wi
             "upload_busy",
             "checksum_mismatch",
             "storage_full",
+            "storage_quota",
             "unsupported_format",
             "invalid_archive",
             "invalid_model",
@@ -210,10 +208,11 @@ async def send_part(
     "/{upload_id}",
     status_code=204,
     summary="Give an upload up",
-    **_tus,
+    dependencies=[Depends(_version)],
+    openapi_extra={"parameters": [_VERSION]},
     responses={**_NOT_FOUND, **problems.documented("upload_busy")},
 )
 def delete_upload(upload: Annotated[partial.Partial, Depends(_upload)]) -> None:
     """What has arrived goes. A model or dataset that it has become stays."""
     with upload.service.database.begin() as session:
-        stored.remove(session, upload.id, owner_id=upload.owner_id)
+        stored.remove(session, upload.id, owner_id=upload.caller.owner_id)

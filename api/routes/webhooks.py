@@ -7,15 +7,14 @@ from fastapi import APIRouter, Header, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import present, problems
-from api.auth import Caller
+from api.doors import Caller
 from api.routes.lists import After, Limit
 from api.service import Parts, Transaction
 from octet import wire
 from store import tables, webhooks
-from store.audit import Actor
 from store.destinations import resolve
 
-router = APIRouter(prefix="/webhooks", tags=["webhooks"], responses=problems.documented("unauthorized"))
+router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 messages = APIRouter()
 """What this service sends, for the document alone."""
 
@@ -45,10 +44,9 @@ async def create_webhook(
 
     def create() -> tables.Webhook:
         with service.database.begin() as session:
-            actor = Actor(caller.owner_id, caller.id)
             return webhooks.create(
                 session,
-                actor,
+                caller.actor,
                 owner_id=caller.owner_id,
                 url=asked.url,
                 events=asked.events,
@@ -78,8 +76,7 @@ def get_webhook(webhook_id: UUID, session: Transaction, caller: Caller) -> wire.
 @router.delete("/{webhook_id}", status_code=204, summary="Delete a webhook", responses=_NOT_FOUND)
 def delete_webhook(webhook_id: UUID, session: Transaction, caller: Caller) -> None:
     """It is told nothing more, not even what is on its way."""
-    actor = Actor(caller.owner_id, caller.id)
-    webhooks.delete_webhook(session, actor, webhook_id, owner_id=caller.owner_id)
+    webhooks.delete_webhook(session, caller.actor, webhook_id, owner_id=caller.owner_id)
 
 
 @router.get("/{webhook_id}/deliveries", summary="List a webhook's messages", responses=_NOT_FOUND)

@@ -48,7 +48,7 @@ def url(postgres: str, redis_url: str, migrated_database: Database, spool: Path)
 def key(database: Database) -> str:
     """An API key."""
     with database.begin() as session:
-        return keys.create(session, "test")[1]
+        return keys.create(session, "test", scopes=keys.SCOPES)[1]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from store import keys
 if TYPE_CHECKING:
     from store.database import Database
 
-PUBLIC = {"/v1/health/live", "/v1/health/ready"}
+PUBLIC = {"/v1/health/live", "/v1/health/ready", "/v1/session"}
 ANY_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -47,7 +47,7 @@ def test_a_revoked_key_is_refused(api: httpx.Client, database: Database) -> None
     assert api.get("engines").status_code == 200
 
     with database.begin() as session:
-        keys.revoke(session, str(keys.list_keys(session)[0].id))
+        keys.revoke(session, str(keys.list_keys(session)[0][0].id))
     assert problem(api.get("engines")) == (401, "unauthorized")
 
 

@@ -57,9 +57,9 @@ def test_an_error_that_nobody_foresaw_is_told_without_its_text(settings: Setting
     def fail() -> None:
         raise RuntimeError("a secret")
 
-    app.add_api_route("/fail", fail)
+    app.add_api_route("/v1/health/fail", fail)
     with serve(app) as url:
-        answer = httpx.get(f"{url}/fail", headers={"X-Request-Id": "told"}, trust_env=False)
+        answer = httpx.get(f"{url}/v1/health/fail", headers={"X-Request-Id": "told"}, trust_env=False)
 
     assert problem(answer) == (500, "internal_error")
     assert "told" in answer.json()["hint"]

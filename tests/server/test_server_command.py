@@ -43,14 +43,14 @@ def octet_server(*arguments: str) -> Result:
 def test_a_key_is_made_listed_and_revoked(database: Database) -> None:
     plaintext = octet_server("keys", "create", "ci").stdout.strip()
     with database.begin() as session:
-        assert keys.verify(session, plaintext) is not None
+        assert session.execute(keys.granted(plaintext)).one().revoked is False
     listed = octet_server("keys", "list").stdout
     assert "ci" in listed
     assert plaintext not in listed
     revoked = octet_server("keys", "revoke", plaintext[:12])
     assert revoked.exit_code == 0
     with database.begin() as session:
-        assert keys.verify(session, plaintext) is None
+        assert session.execute(keys.granted(plaintext)).one().revoked is True
 
 
 @pytest.mark.usefixtures("in_environment", "database")
@@ -73,7 +73,7 @@ def test_keys_are_found_through_the_data_directory_of_a_running_service(
     (tmp_path / "database-url").write_text(settings.database_url + "\n")
     plaintext = octet_server("keys", "create", "me", "--data-dir", str(tmp_path)).stdout.strip()
     with database.begin() as session:
-        assert keys.verify(session, plaintext) is not None
+        assert session.execute(keys.granted(plaintext)).one().revoked is False
 
 
 def test_a_worker_without_settings_says_which_are_missing() -> None:

@@ -1,20 +1,27 @@
-"""API keys."""
+"""API keys, and the sessions that somebody signed in for with one."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
+from storing import together
 
-from store import keys
+from store import audit, keys, owners, sessions, tokens
 from store.errors import ConflictError, NotFoundError
-from store.tables import ApiKey
+from store.tables import ApiKey, AuditEntry, BrowserSession, Owner
 
 if TYPE_CHECKING:
+    from sqlalchemy import Select
+    from sqlalchemy.orm import Session
+
     from store.database import Database
+
+
+def grant(session: Session, query: Select[tuple[object, ...]]) -> keys.Grant:
+    return keys.Grant(*session.execute(query).one())
 
 
 def test_a_key_is_random_and_only_its_hash_is_kept(database: Database) -> None:
@@ -23,31 +30,43 @@ def test_a_key_is_random_and_only_its_hash_is_kept(database: Database) -> None:
         _, second = keys.create(session, "laptop")
     assert first != second
     assert first.startswith(row.prefix)
-    assert first.startswith("octet_")
-    assert len(first) == len("octet_") + 43  # 256 bits, six to a character
-    assert row.sha256 == sha256(first.encode()).hexdigest()
+    assert row.sha256 == tokens.digest(first)
+    assert first not in str(vars(row))
 
 
-def test_a_key_is_known_again_and_others_are_not(database: Database) -> None:
+def test_a_key_has_the_scopes_the_owner_and_the_limits_that_it_was_given(database: Database) -> None:
+    limits = keys.Limits(max_stored_bytes=10, max_unfinished_jobs=2, max_requests_per_minute=3)
     with database.begin() as session:
-        row, plaintext = keys.create(session, "laptop")
-    with database.begin() as session:
-        known = keys.verify(session, plaintext)
-        assert known is not None
-        assert known.id == row.id
-        assert keys.verify(session, plaintext + "x") is None
-        assert keys.verify(session, "") is None
-        assert keys.verify(session, "\x00") is None
+        usual, _ = keys.create(session, "laptop")
+        _, plaintext = keys.create(session, "ci", owner="team", scopes=["admin", "read"], limits=limits)
+        granted = grant(session, keys.granted(plaintext))
+        assert usual.scopes == ["read", "submit"]
+        assert owners.get(session, usual.owner_id).name == "default"
+        assert owners.get(session, granted.owner_id).name == "team"
+        assert granted.scopes == ["read", "admin"]
+        assert granted[4:7] == limits
+        assert (granted.revoked, granted.expired) == (False, False)
+        assert session.execute(keys.granted(plaintext + "x")).first() is None
 
 
-def test_a_revoked_key_is_unknown(database: Database) -> None:
+def test_an_owner_that_is_named_twice_at_once_is_made_once(database: Database) -> None:
+    made = together(database, *[lambda session: owners.named(session, "team").id] * 4)
+
+    assert len(set(made)) == 1
     with database.begin() as session:
-        row, plaintext = keys.create(session, "laptop")
+        assert session.scalar(select(func.count()).select_from(Owner).where(Owner.name == "team")) == 1
+
+
+def test_a_revoked_key_and_one_past_its_time_hold_no_longer(database: Database) -> None:
+    with database.begin() as session:
+        row, revoked = keys.create(session, "laptop", expires_in=timedelta(days=1))
         assert keys.any_key(session)
         keys.revoke(session, row.prefix)
-        assert keys.verify(session, plaintext) is None
+        _, expired = keys.create(session, "laptop", expires_in=timedelta(seconds=-1))
+        assert grant(session, keys.granted(revoked)).revoked
+        assert grant(session, keys.granted(expired)).expired
         assert not keys.any_key(session)
-        assert [key.revoked_at is not None for key in keys.list_keys(session)] == [True]
+        assert [key.revoked_at is not None for key, _ in keys.list_keys(session)] == [True, False]
 
 
 def test_what_is_revoked_must_be_clear(database: Database) -> None:
@@ -67,17 +86,58 @@ def test_what_is_revoked_must_be_clear(database: Database) -> None:
 def test_the_use_of_a_key_is_noted_once_a_minute(database: Database) -> None:
     with database.begin() as session:
         row, plaintext = keys.create(session, "laptop")
-    with database.begin() as session:
-        keys.verify(session, plaintext)
-        session.refresh(row_of := session.get_one(ApiKey, row.id))
-        first = row_of.last_used_at
+        assert grant(session, keys.granted(plaintext)).stale
+        keys.touch(session, row.id)
+        session.refresh(row)
+        first = row.last_used_at
         assert first is not None
+        assert not grant(session, keys.granted(plaintext)).stale
     with database.begin() as session:
-        keys.verify(session, plaintext)
+        keys.touch(session, row.id)
         assert session.get_one(ApiKey, row.id).last_used_at == first
         session.execute(update(ApiKey).values(last_used_at=func.now() - timedelta(minutes=2)))
-    with database.begin() as session:
-        keys.verify(session, plaintext)
+        assert grant(session, keys.granted(plaintext)).stale
+        keys.touch(session, row.id)
         session.refresh(again := session.get_one(ApiKey, row.id))
         assert again.last_used_at is not None
         assert again.last_used_at > first
+
+
+def test_making_and_revoking_a_key_is_noted_and_the_key_itself_is_not(database: Database) -> None:
+    with database.begin() as session:
+        row, plaintext = keys.create(session, "laptop", owner="team")
+        keys.revoke(session, row.prefix, actor=audit.Actor(request_id="r"))
+        entries = list(session.scalars(select(AuditEntry).order_by(AuditEntry.id)))
+    assert [(entry.action, entry.subject_id, entry.request_id) for entry in entries] == [
+        ("key.create", str(row.id), None),
+        ("key.revoke", str(row.id), "r"),
+    ]
+    assert entries[0].detail == {"name": "laptop", "owner": "team", "scopes": ["read", "submit"]}
+    assert plaintext not in str([vars(entry) for entry in entries])
+
+
+def test_a_session_is_as_good_as_its_key_until_it_ends(database: Database) -> None:
+    with database.begin() as session:
+        row, _ = keys.create(session, "laptop")
+        actor = audit.Actor(row.owner_id, row.id)
+        cookie, other = (sessions.create(session, actor, 60) for _ in range(2))
+        assert grant(session, sessions.granted(cookie))[:4] == (row.id, row.owner_id, "laptop", ["read", "submit"])
+        sessions.end(session, actor, cookie)
+        sessions.end(session, actor, cookie)
+        assert session.execute(sessions.granted(cookie)).first() is None
+        assert not grant(session, sessions.granted(other)).expired
+        row.expires_at = func.now()
+        session.flush()
+        assert grant(session, sessions.granted(other)).expired
+        keys.revoke(session, row.prefix)
+        assert grant(session, sessions.granted(other)).revoked
+
+
+def test_sessions_that_are_over_go_when_somebody_signs_in(database: Database) -> None:
+    with database.begin() as session:
+        row, _ = keys.create(session, "laptop")
+        actor = audit.Actor(row.owner_id, row.id)
+        over = sessions.create(session, actor, -1)
+        assert grant(session, sessions.granted(over)).expired
+        sessions.create(session, actor, 60)
+        assert session.scalar(select(func.count()).select_from(BrowserSession)) == 1

@@ -1,0 +1,44 @@
+"""Who is signed in on the page. What the cookie holds is made here; what stays is its sha-256."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy import insert as sql_insert
+
+from store import audit, keys, tokens
+from store.tables import ApiKey, BrowserSession
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
+    from sqlalchemy.orm import Session
+
+    from store.audit import Actor
+
+PREFIX = "octetsession_"
+
+
+def create(session: Session, actor: Actor, seconds: float) -> str:
+    """Sign in with the key of `actor`, for so long; what the cookie shall hold. Sessions that are over go."""
+    plaintext = tokens.make(PREFIX)
+    session.execute(delete(BrowserSession).where(BrowserSession.expires_at <= func.now()))
+    values = {"sha256": tokens.digest(plaintext), "key_id": actor.key_id}
+    session.execute(sql_insert(BrowserSession).values(**values, expires_at=func.now() + timedelta(seconds=seconds)))
+    audit.record(session, actor, "session.create", actor.key_id)
+    return plaintext
+
+
+def granted(plaintext: str) -> Select[Any]:
+    """Asks for the `keys.Grant` of the key that somebody signed in with; it expires with the session or the key."""
+    facts = keys.facts(over=BrowserSession.expires_at <= func.now())
+    query = select(*facts).join(BrowserSession, BrowserSession.key_id == ApiKey.id)
+    return query.where(BrowserSession.sha256 == tokens.digest(plaintext))
+
+
+def end(session: Session, actor: Actor, plaintext: str) -> None:
+    """Sign out; of no effect where nobody is signed in."""
+    theirs = delete(BrowserSession).where(BrowserSession.sha256 == tokens.digest(plaintext))
+    if session.scalar(theirs.returning(BrowserSession.key_id)) is not None:
+        audit.record(session, actor, "session.delete", actor.key_id)
