@@ -1,4 +1,4 @@
-"""One measurement at a time per machine: two at once would time each other."""
+"""One measurement at a time per machine: two at once would time each other. Free of torch."""
 
 from __future__ import annotations
 

@@ -14,12 +14,14 @@ from octet.errors import VerificationFailedError
 from worker.protocol import Check, Checked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from worker.protocol import Fork
+    from octet.wire import SandboxLayer
+    from worker.sandbox import Occupant
 
 
-def main(_: Fork, descriptor: int) -> None:
+def main(_: Occupant, __: Sequence[SandboxLayer], descriptor: int) -> None:
     """Check one artifact, should there be one."""
     with socket.socket(fileno=descriptor) as asker, asker.makefile("rwb") as lines:
         line = lines.readline()

@@ -16,20 +16,22 @@ from octet.pipeline.trial import is_out_of_memory
 from octet.progress import Progress
 from octet.wire import JobError
 from worker.checker import Checker
-from worker.protocol import INTERNAL_ERROR, READY, Advanced, Assignment, Checkpointed, Failed, Finished, Message
+from worker.protocol import INTERNAL_ERROR, Advanced, Assignment, Checkpointed, Failed, Finished, Message, Ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from octet.artifact import Reload
-    from worker.protocol import Fork, Limits
+    from octet.wire import SandboxLayer
+    from worker.sandbox import Limits, Occupant
 
 
-def main(fork: Fork, descriptor: int, checkers: int) -> None:
+def main(occupant: Occupant, layers: list[SandboxLayer], descriptor: int, checkers: int) -> None:
     """Serve one assignment.
 
     Args:
-        fork: What this process was asked for with.
+        occupant: What this process is.
+        layers: What stands around it.
         descriptor: Its end of the channel.
         checkers: Its end of the channel to the checker.
     """
@@ -44,7 +46,7 @@ def main(fork: Fork, descriptor: int, checkers: int) -> None:
     def on_checkpoint() -> None:
         say(Checkpointed())
 
-    channel.sendall(READY)
+    channel.sendall(Ready(sandbox=layers).model_dump_json().encode() + b"\n")
     line = channel.makefile("rb").readline()
     if not line:  # the runner has no use for this process
         return
@@ -52,7 +54,7 @@ def main(fork: Fork, descriptor: int, checkers: int) -> None:
         _run(Assignment.model_validate_json(line), on_progress, on_checkpoint, Checker(checkers))
     except Exception as error:  # noqa: BLE001 - whatever it is, the job's owner is told in words
         traceback.print_exc()
-        say(Failed(error=_in_words(error, fork.limits)))
+        say(Failed(error=_in_words(error, occupant.room.limits)))
     else:
         say(Finished())
 

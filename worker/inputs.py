@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from store.tables import Job
     from store.uploads import Kind
 
+_FOR_THE_CHILD = 0o644  # which may be another user; nobody else gets as far as its scratch
+
 _log = structlog.get_logger()
 
 
@@ -39,6 +41,7 @@ def fetch(database: Database, job: Job, scratch: Path) -> tuple[Assignment, str]
             sha256 = uploads.get(session, kind, upload_id, owner_id=job.owner_id).sha256
             assert sha256 is not None  # noqa: S101 - for mypy: only deleted uploads have none
             blobs.copy_to(session, sha256, path)
+        path.chmod(_FOR_THE_CHILD)
         return path, sha256
 
     model, model_sha256 = copy("model", job.model_id, "model.pt2")
@@ -59,6 +62,7 @@ def _checkpoint(database: Database, job: Job, path: Path) -> Path:
         try:
             with database.begin() as session:
                 blobs.copy_to(session, job.checkpoint_sha256, path)
+            path.chmod(_FOR_THE_CHILD)
         except ContentMismatchError as error:
             _log.warning("the checkpoint is of no use; training begins anew", error=str(error))
             path.unlink()

@@ -6,7 +6,7 @@ import math
 import os
 from typing import TYPE_CHECKING
 
-from worker.protocol import Limits
+from worker.sandbox.layer import Limits
 
 if TYPE_CHECKING:
     from store.settings import Settings

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from io import BufferedRandom
     from pathlib import Path
 
+    from octet.wire import SandboxLayer
     from worker.protocol import Channel
     from worker.warmth import WarmProcess
 
@@ -38,15 +39,24 @@ class Child:
     Attributes:
         warm: What it was forked from.
         scratch: Its directory.
+        sandbox: What stands around it.
         channel: Over which it is given its assignment, and says how it comes along.
         pid: Its process id, and that of its process group.
     """
 
     def __init__(
-        self, warm: WarmProcess, scratch: Path, channel: Channel, log: BufferedRandom, pids: tuple[int, int]
+        self,
+        warm: WarmProcess,
+        scratch: Path,
+        channel: Channel,
+        log: BufferedRandom,
+        *,
+        sandbox: list[SandboxLayer],
+        pids: tuple[int, int],
     ) -> None:
         self.warm = warm
         self.scratch = scratch
+        self.sandbox = sandbox
         self.channel = channel
         self.pid, self._pid_there = pids
         self._log = log

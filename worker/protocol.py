@@ -22,24 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
-READY = b"ready\n"
-"""A child's first word, over its channel: it is confined, and waits for its assignment."""
 MAX_LINE = 64 * 1024  # what a child says is short; anything longer is not the protocol
-
-
-class Limits(BaseModel):
-    """What a job's process may use; each becomes a resource limit of the process."""
-
-    memory_bytes: int
-    cpu_seconds: int
-    file_bytes: int = Field(description="Size of the largest file it may write.")
 
 
 class Warmed(BaseModel):
     """The warm process has loaded torch: from now on it answers."""
 
     engines: list[str] = Field(description="Engines that this torch was built with.")
-    sandbox: list[SandboxLayer] = Field(description="What stands around its children; tried on one of them.")
 
 
 class Fork(BaseModel):
@@ -47,9 +36,6 @@ class Fork(BaseModel):
 
     kind: Literal["fork"] = "fork"
     scratch: Path = Field(description="The child's own directory, and all that it may write.")
-    threads: int
-    nice: int
-    limits: Limits
 
 
 class Forked(BaseModel):
@@ -105,6 +91,12 @@ class Checked(BaseModel):
     error: str | None = Field(None, description="Why there is none.")
 
 
+class Ready(BaseModel):
+    """A child's first word: it is confined, and waits for its assignment."""
+
+    sandbox: list[SandboxLayer] = Field(description="What stands around it.")
+
+
 class Advanced(BaseModel):
     """The job has come further."""
 
@@ -154,23 +146,25 @@ class Channel:
         if hasattr(socket, "SO_PASSCRED"):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
-    def introduction(self, seconds: float) -> int | None:
+    def introduction(self, seconds: float) -> tuple[Ready, int | None]:
         """Wait for the child's first word.
 
         Returns:
-            The child's process id as this process sees it, whatever namespace the child is in: the kernel adds it to
-            the word (unix(7), SCM_CREDENTIALS). None where the kernel does not.
+            It, and the child's process id as this process sees it, whatever namespace the child is in: the kernel adds
+            it to the word (unix(7), SCM_CREDENTIALS). None where the kernel does not.
 
         Raises:
             OSError: If it does not come in time, or is another one.
         """
         self._socket.settimeout(seconds)
-        word, extra, _, _ = self._socket.recvmsg(len(READY), socket.CMSG_SPACE(_CREDENTIALS.size))
+        word, extra, _, _ = self._socket.recvmsg(MAX_LINE, socket.CMSG_SPACE(_CREDENTIALS.size))
         self._socket.settimeout(None)
-        if word != READY:
+        try:
+            ready = Ready.model_validate_json(word)
+        except ValidationError as error:
             msg = "The child did not introduce itself."
-            raise ConnectionError(msg)
-        return next((_CREDENTIALS.unpack(data)[0] for _, _, data in extra), None)
+            raise ConnectionError(msg) from error
+        return ready, next((_CREDENTIALS.unpack(data)[0] for _, _, data in extra), None)
 
     def fileno(self) -> int:
         """The descriptor to wait on."""

@@ -90,7 +90,7 @@ class Spares:
         with self._lock:
             self._taken += 1
             # A warm one before one that is still loading.
-            self._idle.sort(key=lambda warm: warm.warmed is None)
+            self._idle.sort(key=lambda warm: not warm.warm)
             return self._idle.pop(0) if self._idle else WarmProcess(self._settings)
 
     def _lives(self, warm: WarmProcess) -> bool:
@@ -98,6 +98,6 @@ class Spares:
             warm.close()
         if not warm.hear():
             return False
-        if warm.warmed:
-            self.engines, self.sandbox = warm.warmed.engines, warm.warmed.sandbox
+        if warm.warm:
+            self.engines, self.sandbox = warm.engines, warm.sandbox
         return True

@@ -1,9 +1,9 @@
-"""The warm process: `python -m worker.warm FD HOME`. It loads torch once, and forks a child for each job.
+"""The warm process: `python -m worker.warm FD ROOM`. It loads torch once, and forks a child for each job.
 
 A process that forks must have one thread, or a lock that another one held stays locked in the child for ever. So this
 one computes on one thread as it warms up, never looks for a GPU, and counts its threads before each fork. It never sees
 an upload: a job's files and its child's channel pass it by. FD is its end of a socket pair with the runner; when the
-runner's end closes, for whatever reason, it ends its children, removes HOME and ends.
+runner's end closes, for whatever reason, it ends its children, removes the room's directory and ends.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 from worker import checker, child
 from worker.become import become
 from worker.protocol import MAX_LINE, REQUEST, Buried, Bury, Fork, Forked, Warmed
+from worker.sandbox import Occupant, Room, namespaces, user
 from worker.scratch import remove
 from worker.warmup import warm_up
 
@@ -44,8 +45,9 @@ class ThreadedError(RuntimeError):
 class Warm:
     """The loop: one request, one answer."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, room: Room) -> None:
         self._control = control
+        self._room = room
         self._children: set[int] = set()
         # A child's end makes this readable; Python's handlers alone would not end a select().
         self._woken, waker = socket.socketpair()
@@ -59,7 +61,7 @@ class Warm:
         """Answer until the runner hangs up."""
         try:
             engines = [name for name in torch.backends.quantized.supported_engines if name != "none"]
-            self._say(Warmed(engines=engines, sandbox=[]))
+            self._say(Warmed(engines=engines))
             for line, descriptors in self._requests():
                 match REQUEST.validate_json(line):
                     case Fork() as fork:
@@ -88,8 +90,10 @@ class Warm:
             raise ThreadedError(msg)
         channel, log = descriptors
         jobs, checkers = socket.socketpair()
-        pid = _forked(child.main, fork, [channel, jobs.fileno(), log], group=0)
-        _forked(checker.main, fork, [checkers.fileno(), log], group=pid)
+        user.give(fork.scratch, self._room)
+        occupant = Occupant(self._room, fork.scratch, os.getpid())
+        pid = _forked(child.main, occupant, [channel, jobs.fileno(), log], group=0)
+        _forked(checker.main, occupant, [checkers.fileno(), log], group=pid)
         for end in (jobs, checkers):
             end.close()
         for descriptor in descriptors:
@@ -110,7 +114,7 @@ class Warm:
         return Buried(status=status)
 
 
-def _forked(main: Callable[..., None], fork: Fork, descriptors: Sequence[int], *, group: int) -> int:
+def _forked(main: Callable[..., None], occupant: Occupant, descriptors: Sequence[int], *, group: int) -> int:
     """A child that runs `main`, in the process group `group`; 0: in one of its own."""
     pid = os.fork()
     if pid:
@@ -118,7 +122,8 @@ def _forked(main: Callable[..., None], fork: Fork, descriptors: Sequence[int], *
         return pid
     status = 1
     try:
-        main(fork, *become(fork, descriptors))
+        layers, kept = become(occupant, descriptors)
+        main(occupant, layers, *kept)
         status = 0
     except BaseException:  # noqa: BLE001 - nothing of the warm process may go on here
         traceback.print_exc()
@@ -145,18 +150,22 @@ def _end(group: int) -> None:
             os.waitpid(-group, 0)
 
 
-def main(descriptor: int, home: Path) -> None:
-    """Warm up, then serve the runner."""
+def main(descriptor: int, room: Room) -> None:
+    """Warm up, move in, then serve the runner."""
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
     warm_up()
+    try:
+        namespaces.enter(room)
+    except OSError as error:
+        room = room.model_copy(update={"shared": str(error)})
     gc.collect()
     gc.freeze()  # what is here now is never garbage: collecting it in a child would only copy its pages
     try:
-        Warm(control).serve()
+        Warm(control, user.settled(room)).serve()
     finally:
-        remove(home)
+        remove(room.home)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Room.model_validate_json(sys.argv[2]))

@@ -8,26 +8,30 @@ import socket
 import subprocess
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from worker.limits import limits, threads
 from worker.process import Child
 from worker.protocol import MAX_LINE, Buried, Bury, Channel, Fork, Forked, Warmed
+from worker.sandbox import namespaces
+from worker.sandbox.room import furnish
 from worker.scratch import remove
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from octet.wire import SandboxLayer
     from store.settings import Settings
     from worker.alarm import Alarm
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _ANSWER_SECONDS = 10.0  # it forks and buries in milliseconds; a machine that swaps takes longer
 _EXIT_SECONDS = 2.0
+_SLOTS = count()
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -41,18 +45,26 @@ class WarmProcess:
     gone, it ends its children before itself.
 
     Attributes:
-        warmed: What it says of itself; None: it is still loading torch.
+        warm: Whether it has loaded torch.
+        engines: The engines that torch has; empty until then.
+        sandbox: What stands around its children: one was asked, and had tried.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.warmed: Warmed | None = None
+        self.warm = False
+        self.engines: list[str] = []
+        self.sandbox: list[SandboxLayer] = []
         self._closed = False
-        self._settings = settings
         self._home = Path(tempfile.mkdtemp(prefix="octet-jobs-"))
+        self._home.chmod(0o711)  # its children are other users, and pass through to their own
+        room = furnish(self._home, settings, slot=next(_SLOTS))
+        wrapping = namespaces.bubblewrap(room)
+        room.wrapped = wrapping is not None
         self._control, theirs = socket.socketpair()
         with theirs, (self._home / "log").open("wb") as log:
+            command = [sys.executable, "-P", "-m", "worker.warm", str(theirs.fileno()), room.model_dump_json()]
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "worker.warm", str(theirs.fileno()), str(self._home)],
+                [*(wrapping or ()), *command],
                 cwd=self._home,
                 env=_environment(self._home),
                 stdin=subprocess.DEVNULL,
@@ -73,7 +85,7 @@ class WarmProcess:
         """
         try:
             while not self._closed and select.select([self._control], [], [], 0)[0]:
-                self.warmed = self._read(Warmed)
+                self._introduced()
         except OSError as error:
             _log.warning("a warm process died", error=str(error))
             self.close()
@@ -85,9 +97,9 @@ class WarmProcess:
         Raises:
             OSError: If it dies.
         """
-        while self.warmed is None and alarm.reason is None:
+        while not self.warm and alarm.reason is None:
             if self.fileno() in select.select([self.fileno(), alarm.fileno()], [], [])[0]:
-                self.warmed = self._read(Warmed)
+                self._introduced()
         return alarm.reason is None
 
     def fork(self) -> Child:
@@ -100,21 +112,15 @@ class WarmProcess:
         ours, theirs = socket.socketpair()
         channel = Channel(ours)
         log = (scratch / "log").open("a+b")
-        request = Fork(
-            scratch=scratch,
-            threads=threads(self._settings),
-            nice=self._settings.job_nice,
-            limits=limits(self._settings),
-        )
         try:
             with theirs:
-                forked = self._ask(request, Forked, descriptors=[theirs.fileno(), log.fileno()])
-            pid = channel.introduction(_ANSWER_SECONDS)
+                forked = self._ask(Fork(scratch=scratch), Forked, descriptors=[theirs.fileno(), log.fileno()])
+            ready, pid = channel.introduction(_ANSWER_SECONDS)
         except OSError:
             channel.close()
             log.close()
             raise
-        return Child(self, scratch, channel, log, (pid or forked.pid, forked.pid))
+        return Child(self, scratch, channel, log, sandbox=ready.sandbox, pids=(pid or forked.pid, forked.pid))
 
     def bury(self, pid: int, patience: float) -> int | None:
         """End a child that has `patience` seconds to end by itself; its exit status if it did."""
@@ -140,6 +146,13 @@ class WarmProcess:
     def log(self) -> str:
         """What it wrote."""
         return (self._home / "log").read_text(encoding="utf-8", errors="replace")
+
+    def _introduced(self) -> None:
+        self.engines = self._read(Warmed).engines
+        child = self.fork()
+        self.sandbox = child.sandbox
+        child.close()
+        self.warm = True
 
     def _ask(
         self, request: BaseModel, kind: type[T], *, descriptors: Sequence[int] = (), seconds: float = _ANSWER_SECONDS

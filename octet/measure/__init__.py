@@ -2,9 +2,9 @@
 
 from octet.measure.compare import Comparison, compare
 from octet.measure.latency import Baseline, best_float_form, measure_latency
-from octet.measure.lock import measuring_alone
 from octet.measure.machine import cpu_features, machine_facts, missing_cpu_flags, threads_of
 from octet.measure.noise import Noise
+from octet.measuring import measuring_alone
 
 __all__ = [
     "Baseline",

@@ -33,7 +33,7 @@ def test_a_stopping_worker_hands_its_job_back_at_once_and_another_does_it(
     children = first.children()
     first.send(signal.SIGTERM)
     assert first.wait() == 0
-    assert not [child for child in children if psutil.pid_exists(child.pid)]
+    wait_until(lambda: not [child for child in children if psutil.pid_exists(child.pid)])
     job = desk.until_finished(job_id)
     assert (job.state, job.attempt, job.released) == ("succeeded", 2, 1)
     assert second.alive

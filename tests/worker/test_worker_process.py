@@ -139,7 +139,7 @@ def test_a_warm_process_that_died_is_replaced(desk: Desk, model: Path, worker: W
 
 def test_the_warm_process_sees_nothing_of_the_workers_environment(worker: WorkerProcess) -> None:
     environment = wait_until(worker.warm().environ)
-    assert set(environment) == {
+    assert set(environment) - {"PWD"} == {  # which bubblewrap adds
         "PATH", "LANG", "HOME", "TMPDIR", "PYTHONPATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
     }  # fmt: skip
 
@@ -158,4 +158,4 @@ def test_stopped_the_worker_leaves_no_process_behind(worker: WorkerProcess) -> N
     children = worker.children()
     worker.send(signal.SIGINT)
     assert worker.wait() == 0
-    assert not [child for child in children if psutil.pid_exists(child.pid)]
+    wait_until(lambda: not [child for child in children if psutil.pid_exists(child.pid)])

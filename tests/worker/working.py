@@ -149,7 +149,7 @@ class WorkerProcess:
         """The process that jobs are forked from, once the last job's are gone."""
 
         def lone() -> psutil.Process | None:
-            children = self.children()
+            children = [child for child in self.children() if child.name() != "bwrap"]
             return children[0] if len(children) == 1 else None
 
         return wait_until(lone)

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from octet import notices, torchscript
 from octet.measure import best_float_form, measure_latency
 from octet.measure.latency import Baseline, threads
-from octet.measure.lock import measuring_alone
+from octet.measuring import measuring_alone
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event

@@ -1,0 +1,61 @@
+"""What a layer of the sandbox is, and the room that all of them make together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Limits(BaseModel):
+    """What a job's process may use; each becomes a resource limit of the process."""
+
+    memory_bytes: int
+    cpu_seconds: int
+    file_bytes: int = Field(description="Size of the largest file that it may write.")
+
+
+class Room(BaseModel):
+    """What there is for the processes of a slot. The runner, who knows the host, says so."""
+
+    home: Path = Field(description="The slot's own directory; each job has one in it.")
+    readable: list[Path] = Field(description="What Python, torch and we ourselves are made of.")
+    devices: list[Path] = Field(description="Devices that may be used.")
+    limits: Limits
+    threads: int
+    nice: int
+    uid: int | None = Field(description="Whose processes they are to be; None: the runner's own user's.")
+    stays: str = Field("", description="Why they stay root's, should they have to.")
+    outside: dict[str, str] = Field(description="The runner's namespaces: what must not be found inside.")
+    wrapped: bool = Field(False, description="Whether bubblewrap has made the namespaces.")
+    shared: str = Field("", description="Why there are none, should there be none.")
+
+
+@dataclass(frozen=True)
+class Occupant:
+    """One process in it."""
+
+    room: Room
+    scratch: Path
+    parent: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One thing that keeps a job's process from what it has no need of.
+
+    Attributes:
+        name: For people.
+        put_up: Puts it around the calling process, for good; gives what it does, in a phrase. Raises OSError where the
+            platform does not have it.
+        get_past: Tries what it forbids. Raises OSError if it holds.
+    """
+
+    name: str
+    put_up: Callable[[Occupant], str]
+    get_past: Callable[[Occupant], object]
