@@ -41,6 +41,7 @@ def submit(
     calibration: Annotated[str | None, typer.Option(help="Data file or dataset id that ranges are taken from.")] = None,
     evaluation: Annotated[str | None, typer.Option(help="Data file or dataset id to measure accuracy on.")] = None,
     name: Annotated[str | None, typer.Option(help="A label for the job.")] = None,
+    reuse: Annotated[bool, typer.Option("--reuse", help="Take the result of an earlier job that is the same.")] = False,
     follow: Annotated[bool, typer.Option("--wait", help="Wait until the job has finished.")] = False,
     url: Url = None,
     key: Key = None,
@@ -55,6 +56,7 @@ def submit(
             calibration=None if calibration is None else _reference(calibration, client.upload_dataset),
             evaluation=None if evaluation is None else _reference(evaluation, client.upload_dataset),
             name=name,
+            reuse=reuse,
         )
         if follow:
             _follow(job, None, as_json=as_json)

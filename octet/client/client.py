@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -11,10 +11,24 @@ from octet.client.job import JobHandle
 from octet.client.transport import Transport, read
 from octet.client.upload import FileBody, upload
 from octet.recipe import Preset, Recipe
-from octet.wire import Dataset, EngineInfo, Health, Job, JobCheck, JobState, Model, ModelLayers, Page, Worker
+from octet.wire import (
+    Dataset,
+    EngineInfo,
+    Health,
+    Job,
+    JobCheck,
+    JobEnd,
+    JobState,
+    Model,
+    ModelLayers,
+    Page,
+    Webhook,
+    WebhookDelivery,
+    Worker,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -23,6 +37,7 @@ if TYPE_CHECKING:
 
 ModelRef: TypeAlias = Model | UUID | str
 DatasetRef: TypeAlias = Dataset | UUID | str
+WebhookRef: TypeAlias = Webhook | UUID | str
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -165,6 +180,7 @@ class Client:
         evaluation: DatasetRef | None = None,
         *,
         name: str | None = None,
+        reuse: bool = False,
         idempotency_key: str | None = None,
     ) -> JobHandle:
         """Queue a job.
@@ -175,15 +191,16 @@ class Client:
             calibration: Data that activation ranges are taken from.
             evaluation: Data that accuracy is measured on.
             name: A label.
+            reuse: Take a job of yours that has succeeded already with the same model, data, recipe and version, if
+                there is one.
             idempotency_key: The same key again gives the same job; default: one for this call, so that a request that
                 is repeated after a dropped connection never makes two jobs.
         """
         response = self._transport.send(
             "POST",
             "jobs",
-            repeatable=True,
-            json=_job(model, recipe, calibration, evaluation, name),
-            headers={"Idempotency-Key": idempotency_key or str(uuid4())},
+            json={**_job(model, recipe, calibration, evaluation), "name": name, "reuse": reuse},
+            headers={"Idempotency-Key": idempotency_key} if idempotency_key else {},
         )
         return JobHandle(self._transport, read(Job, response).id)
 
@@ -195,13 +212,38 @@ class Client:
         evaluation: DatasetRef | None = None,
     ) -> JobCheck:
         """Check a job as `submit` would, and queue nothing."""
-        body = _job(model, recipe, calibration, evaluation, None)
+        body = _job(model, recipe, calibration, evaluation)
         params = {"validate_only": "true"}
-        return read(JobCheck, self._transport.send("POST", "jobs", repeatable=True, params=params, json=body))
+        return read(JobCheck, self._transport.send("POST", "jobs", params=params, json=body))
 
     def job(self, job_id: UUID | str) -> JobHandle:
         """The job of that id; nothing is asked of the service yet."""
         return JobHandle(self._transport, job_id if isinstance(job_id, UUID) else UUID(job_id))
+
+    def webhooks(self) -> Iterator[Webhook]:
+        """Every webhook, newest first; pages are fetched as they are reached."""
+        return self._pages(Webhook, "webhooks")
+
+    def create_webhook(self, url: str, events: Sequence[JobEnd] | None = None) -> Webhook:
+        """Have an address told when jobs end. The webhook's secret is in this answer alone.
+
+        A receiver checks a message with the package standardwebhooks, `Webhook(secret).verify(body, headers)`, and
+        reads it with `octet.wire.JobEnded.model_validate_json(body)`.
+
+        Args:
+            url: Where messages are sent; its host must have a public address.
+            events: Which ends to tell of; default: every one.
+        """
+        asked = {"url": url} if events is None else {"url": url, "events": list(events)}
+        return read(Webhook, self._transport.send("POST", "webhooks", json=asked))
+
+    def delete_webhook(self, webhook: WebhookRef) -> None:
+        """Tell an address nothing more."""
+        self._transport.send("DELETE", f"webhooks/{_id(webhook)}")
+
+    def webhook_deliveries(self, webhook: WebhookRef) -> Iterator[WebhookDelivery]:
+        """What a webhook was told, and is yet to be told, newest first; pages are fetched as they are reached."""
+        return self._pages(WebhookDelivery, f"webhooks/{_id(webhook)}/deliveries")
 
     def engines(self) -> list[EngineInfo]:
         """The engines a recipe may name."""
@@ -225,7 +267,6 @@ def _job(
     recipe: Recipe | Mapping[str, Any],
     calibration: DatasetRef | None,
     evaluation: DatasetRef | None,
-    name: str | None,
 ) -> dict[str, Any]:
     """The body of `POST /jobs`."""
     return {
@@ -233,9 +274,8 @@ def _job(
         "recipe": recipe.model_dump(mode="json") if isinstance(recipe, Recipe) else dict(recipe),
         "calibration": None if calibration is None else _id(calibration),
         "evaluation": None if evaluation is None else _id(evaluation),
-        "name": name,
     }
 
 
-def _id(reference: Model | Dataset | UUID | str) -> str:
-    return str(reference.id if isinstance(reference, Model | Dataset) else reference)
+def _id(reference: Model | Dataset | Webhook | UUID | str) -> str:
+    return str(reference if isinstance(reference, UUID | str) else reference.id)

@@ -7,22 +7,28 @@ import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 import httpx
 import httpx_sse
 from pydantic import TypeAdapter, ValidationError
 
 from octet.client.errors import ServiceUnreachableError, UnexpectedAnswerError, refusal
+from octet.client.outage import Outage
 from octet.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from octet.errors import OctetError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 # Seconds before each further try of a request that may be repeated: enough for a dropped connection, and short enough
 # that a service that is not there is reported at once.
 _PAUSES = (0.1, 0.4)
+_REPEATABLE = frozenset({"GET", "POST"})
+_IN_PROGRESS = "idempotency_in_progress"
 _DROPPED = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 T = TypeVar("T")
@@ -63,7 +69,6 @@ class Transport:
         method: str,
         path: str,
         *,
-        repeatable: bool = False,
         seconds: float = 0.0,
         answers: frozenset[int] = frozenset(),
         **request: Any,
@@ -71,9 +76,9 @@ class Transport:
         """Send a request and return its answer.
 
         Args:
-            method: HTTP method; GET is always repeatable.
+            method: HTTP method. A GET is tried again when a connection drops, and so is a POST: it carries a key, by
+                which the service does it once.
             path: Below `/v1/`.
-            repeatable: Whether doing it twice is doing it once, so that a dropped connection is tried again.
             seconds: How long the service may take over the answer, on top of the client's timeout.
             answers: Statuses of 400 and above that are answers here, not errors.
             request: What `httpx.Client.request` takes.
@@ -82,7 +87,10 @@ class Transport:
             ServiceError: If the service refused.
             ServiceUnreachableError: If there was no answer.
         """
-        pauses = iter(_PAUSES if repeatable or method == "GET" else ())
+        if method == "POST":
+            request["headers"] = {"Idempotency-Key": str(uuid4()), **request.get("headers", {})}
+        pauses = iter(_PAUSES if method in _REPEATABLE else ())
+        first_try = Outage(self.patience + seconds)
         timeout = httpx.Timeout(self._timeout, read=self._timeout + seconds)
         while True:
             try:
@@ -97,7 +105,10 @@ class Transport:
             else:
                 if response.status_code < httpx.codes.BAD_REQUEST or response.status_code in answers:
                     return response
-                raise self._error(response)
+                refused = self._error(response)
+                if refused.code != _IN_PROGRESS:
+                    raise refused
+                first_try.bear(refused)  # the service is at work on what it got before the connection dropped
 
     def get(self, kind: type[T], path: str, **params: Any) -> T:
         """The answer to a GET, as `kind`; parameters that are None are left out."""
@@ -121,7 +132,7 @@ class Transport:
         with self.stream(path, {"Accept": "text/event-stream", "Cache-Control": "no-store", **headers}) as response:
             yield from httpx_sse.EventSource(response).iter_sse()
 
-    def _error(self, response: httpx.Response) -> Exception:
+    def _error(self, response: httpx.Response) -> OctetError:
         error = refusal(response)
         if response.is_server_error and isinstance(error, UnexpectedAnswerError):
             # A proxy whose service is away, or a server that drops its requests as it stops.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from uuid import uuid4
 
 from octet.client.errors import ServiceError, ServiceUnreachableError
 from octet.client.outage import Outage
@@ -95,7 +94,6 @@ def _in_one_piece(transport: Transport, kind: Kind, body: FileBody, labels: dict
     return transport.send(
         "POST",
         f"{kind}s",
-        repeatable=True,  # content-addressed: the same bytes twice are one model
         seconds=_CHECK_SECONDS,
         params=labels,
         content=body,
@@ -126,8 +124,8 @@ def _begin(transport: Transport, kind: Kind, body: FileBody, labels: dict[str, s
     """Announce the file; where its parts go."""
     pairs = {"kind": kind, **labels}.items()
     metadata = ",".join(f"{key} {base64.b64encode(value.encode(errors='replace')).decode()}" for key, value in pairs)
-    headers = {"Upload-Length": str(body.size), "Upload-Metadata": metadata, "Idempotency-Key": str(uuid4())}
-    answer = transport.send("POST", "uploads", repeatable=True, headers={**_TUS, **headers})
+    headers = {"Upload-Length": str(body.size), "Upload-Metadata": metadata}
+    answer = transport.send("POST", "uploads", headers={**_TUS, **headers})
     return f"uploads/{read(PartialUpload, answer).id}"
 
 

@@ -58,6 +58,14 @@ def test_files_are_uploaded_and_a_job_is_queued(
     assert len(list(client.jobs())) == 2
 
 
+def test_the_result_of_an_earlier_job_is_taken_when_asked_for(octet: Callable[..., Result], done: JobHandle) -> None:
+    model = str(done.refresh().model)
+    again = json.loads(octet("submit", model, "--method", "dynamic", "--reuse", "--json").stdout)["job"]
+    assert (again["id"], again["state"]) == (str(done.id), "succeeded")
+    anew = json.loads(octet("submit", model, "--method", "dynamic", "--json").stdout)["job"]
+    assert anew["id"] != str(done.id)
+
+
 def test_jobs_are_listed(octet: Callable[..., Result], job: JobHandle) -> None:
     table = octet("jobs").stdout
     assert str(job.id) in table
