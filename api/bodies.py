@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from fastapi import Request
 
 
-def announced(request: Request) -> int:
-    """Bytes that the body of `request` is to have; 0 where that is not said."""
+def announced(request: Request) -> int | None:
+    """Bytes that the body of `request` is to have; None if that is not said."""
     length = request.headers.get("content-length", "")
-    return int(length) if length.isdecimal() else 0
+    return int(length) if length.isdecimal() else None
 
 
 async def arriving(request: Request) -> AsyncIterator[bytes]:

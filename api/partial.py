@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
+    from api.doors.caller import Identity
     from api.service import Service
     from api.uploads import Reader, Row
     from octet.errors import OctetError
@@ -35,7 +36,7 @@ class Partial(NamedTuple):
 
     service: Service
     readers: Mapping[str, Reader]
-    owner_id: UUID
+    caller: Identity
     id: UUID
 
     async def settled(self) -> PartialUpload:
@@ -50,17 +51,17 @@ class Partial(NamedTuple):
     def get(self) -> PartialUpload:
         """Its row, as it is."""
         with self.service.database.begin() as session:
-            return partial.get(session, self.id, owner_id=self.owner_id)
+            return partial.get(session, self.id, owner_id=self.caller.owner_id)
 
     def hold(self, session: Session) -> PartialUpload:
         """Its row, for this transaction alone."""
-        return partial.hold(session, self.id, owner_id=self.owner_id)
+        return partial.hold(session, self.id, owner_id=self.caller.owner_id)
 
     def append(self, offset: int, data: bytes) -> PartialUpload:
         """Its row, with `data` added."""
         seconds = self.service.settings.partial_upload_seconds
         with self.service.database.begin() as session:
-            return partial.append(session, self.id, offset, data, owner_id=self.owner_id, keep_seconds=seconds)
+            return partial.append(session, self.id, offset, data, owner_id=self.caller.owner_id, keep_seconds=seconds)
 
     def complete(self, session: Session, result: Row) -> None:
         """Note what its file has become."""
@@ -87,7 +88,7 @@ async def take_in_part(request: Request, upload: Partial, offset: int, checksum:
     if row.error is not None:
         raise RefusedUploadError(row.error)
     partial.check_offset(row, offset)
-    _check_size(row, offset + bodies.announced(request))
+    _check_size(row, offset + (bodies.announced(request) or 0))
     blocks = bodies.blocks(bodies.arriving(request), blobs.CHUNK)
     if checksum is not None:
         blocks = _checked(blocks, checksum, upload)
@@ -161,7 +162,7 @@ def _finish(upload: Partial, row: PartialUpload) -> PartialUpload:
         sha256 = digest.hexdigest()
         spooled = Spooled(path_of(file), sha256, row.size, label(row.name, sha256))
         try:
-            keep(service, upload.owner_id, reader, spooled, note=upload.complete)
+            keep(service, upload.caller, reader, spooled, row.upload_expires_at, upload.complete)
         except REFUSALS as error:
             upload.refuse(error)
             raise

@@ -11,11 +11,13 @@ import hashlib
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 from fastapi import Query
+from pydantic import AwareDatetime
 from starlette.concurrency import run_in_threadpool
 
 from api import bodies
@@ -28,24 +30,30 @@ from octet.errors import (
     UnsupportedFormatError,
     UnsupportedOperatorError,
 )
-from store import tables, uploads
+from store import audit, quotas, retention, tables, uploads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from uuid import UUID
+    from datetime import datetime
 
     from fastapi import Request
 
+    from api.doors.caller import Identity
     from api.service import Service
     from store.database import Session
-    from store.settings import Settings
 
 Row = tables.Model | tables.Dataset
 
 _BLOCK = 256 * 2**10  # written and hashed in one go, away from the event loop; the first one tells the format
+_CHECK_EVERY = 16 * 2**20  # bytes of a body whose length nobody announced
 _MAX_NAME = 200
 
 Name = Annotated[str | None, Query(max_length=_MAX_NAME, description="A label; default: the file's name, or its hash.")]
+
+Expiry = Annotated[
+    AwareDatetime | None, Query(description="When it is deleted by itself; default: by the service's settings.")
+]
+Purge = Annotated[bool, Query(description="Delete every job that used it as well, with all they made.")]
 
 # What OpenAPI cannot learn from the code: the body is read as it comes.
 BODY = {
@@ -69,6 +77,7 @@ PROBLEMS = (
     "body_timeout",
     "body_too_large",
     "storage_full",
+    "storage_quota",
     "unsupported_format",
 )
 # What a reader raises of a file that it will not take.
@@ -106,17 +115,23 @@ class Spooled:
     name: str
 
 
-async def take_in(
-    request: Request, service: Service, owner_id: UUID, reader: Reader, name: str | None
+async def take_in(  # noqa: PLR0917 - what the routes are given, in their order
+    request: Request,
+    service: Service,
+    caller: Identity,
+    reader: Reader,
+    name: str | None,
+    expires_at: datetime | None,
 ) -> tuple[Row, bool]:
     """Store the body of `request`.
 
     Args:
         request: Its body is the file, or a form that contains it.
         service: The parts of the app.
-        owner_id: Whose it will be.
+        caller: Whose it will be.
         reader: What kind of file is expected.
         name: A label; default: the form's field `name`, the file's own name, or its hash.
+        expires_at: When it is deleted by itself; default: by the service's settings.
 
     Returns:
         The row, and whether it is new: the same bytes are stored once.
@@ -124,24 +139,49 @@ async def take_in(
     Raises:
         OctetError: If the body is incomplete, or is not what `reader` reads.
     """
-    require_room(service.settings, bodies.announced(request))
-    async with _spool(request, service.settings, reader, name) as spooled:
-        row, created = await run_in_threadpool(keep, service, owner_id, reader, spooled)
-    if created:
-        service.telemetry.uploaded(reader.kind, spooled.size)
-    return row, created
+    announced = bodies.announced(request)
+    until = await run_in_threadpool(admit, service, caller, announced, expires_at)
+    checked = partial(admit, service, caller) if announced is None else None
+    async with _spool(request, service, reader, name, checked) as spooled:
+        return await run_in_threadpool(keep, service, caller, reader, spooled, until)
+
+
+def admit(service: Service, caller: Identity, size: int | None, expires_at: datetime | None = None) -> datetime | None:
+    """Look whether an upload can be taken in at all.
+
+    Args:
+        service: The parts of the app.
+        caller: Whose it will be.
+        size: Its bytes, as far as is known.
+        expires_at: When it shall be deleted by itself; None: by the service's settings.
+
+    Returns:
+        When it will be.
+
+    Raises:
+        OctetError: If there is no room for it, or that moment has passed.
+    """
+    require_room(service.settings, size or 0)
+    with service.database.begin() as session:
+        quotas.check_storage(session, caller.owner_id, caller.limits.max_stored_bytes, more=size or 0)
+        return retention.expiry(session, expires_at, service.settings.upload_retention_seconds)
 
 
 @asynccontextmanager
-async def _spool(request: Request, settings: Settings, reader: Reader, name: str | None) -> AsyncIterator[Spooled]:
+async def _spool(
+    request: Request, service: Service, reader: Reader, name: str | None, check: Callable[[int], object] | None
+) -> AsyncIterator[Spooled]:
+    """The body in a file; `check` is asked now and then about the bytes that have come, if nobody announced them."""
     content_type = request.headers.get("content-type", "")
     form = FileForm(content_type) if content_type.startswith("multipart/form-data") else None
     body = bodies.arriving(request)
     digest, size = hashlib.sha256(), 0
-    with TemporaryFile(dir=settings.spool_dir) as file:
+    with TemporaryFile(dir=service.settings.spool_dir) as file:
 
-        def keep(block: bytes) -> None:
-            require_room(settings)
+        def write(block: bytes, end: int) -> None:
+            require_room(service.settings)
+            if check is not None and end % _CHECK_EVERY < len(block):
+                check(end)
             digest.update(block)
             file.write(block)
 
@@ -149,8 +189,8 @@ async def _spool(request: Request, settings: Settings, reader: Reader, name: str
             async for block in bodies.blocks(form.file(body) if form else body, _BLOCK):
                 if size == 0:
                     reader.recognise(block)
-                await behind.do(keep, block)
                 size += len(block)
+                await behind.do(write, block, size)
         if size == 0:
             reader.recognise(b"")
         file.flush()
@@ -178,12 +218,12 @@ def _unnoted(_: Session, __: Row) -> None:
     """Nothing else depends on it."""
 
 
-def keep(
+def keep(  # noqa: PLR0917 - as `take_in`
     service: Service,
-    owner_id: UUID,
+    caller: Identity,
     reader: Reader,
     spooled: Spooled,
-    *,
+    expires_at: datetime | None,
     note: Callable[[Session, Row], None] = _unnoted,
 ) -> tuple[Row, bool]:
     """Read a file through and store it.
@@ -192,30 +232,44 @@ def keep(
 
     Args:
         service: The parts of the app.
-        owner_id: Whose it will be.
+        caller: Whose it will be.
         reader: What kind of file it is.
         spooled: The file.
+        expires_at: When it is deleted by itself; None: never.
         note: Called in the transaction that makes the row, or finds the one there was.
 
     Returns:
         The row, and whether it is new.
+
+    Raises:
+        OctetError: One of `REFUSALS`, if it is not what `reader` reads.
     """
+    owner_id, kind, sha256, size = caller.owner_id, reader.kind, spooled.sha256, spooled.size
     with service.database.begin() as session:
-        known = uploads.find_by_content(session, reader.kind, spooled.sha256, owner_id=owner_id)
-        if known is not None:
-            note(session, known)
-            return known, False
-    spec = reader.describe(spooled.path)
-    with spooled.path.open("rb") as stream, service.database.begin() as session:
-        row, created = uploads.create(
-            session,
-            reader.kind,
-            owner_id=owner_id,
-            name=spooled.name,
-            sha256=spooled.sha256,
-            size=spooled.size,
-            spec=spec,
-            stream=stream,
-        )
-        note(session, row)
+        row, created = uploads.renew(session, kind, sha256, owner_id=owner_id, expires_at=expires_at), False
+        if row is not None:
+            note(session, row)
+    if row is None:
+        try:
+            spec = reader.describe(spooled.path)
+        except REFUSALS:
+            service.telemetry.uploaded(kind, size, "refused")
+            raise
+        with spooled.path.open("rb") as stream, service.database.begin() as session:
+            row, created = uploads.create(
+                session,
+                kind,
+                owner_id=owner_id,
+                name=spooled.name,
+                sha256=sha256,
+                size=size,
+                spec=spec,
+                stream=stream,
+                expires_at=expires_at,
+            )
+            if created:
+                audit.record(session, caller.actor, f"{kind}.create", row.id, name=row.name, size=size, sha256=sha256)
+            note(session, row)
+            quotas.check_storage(session, owner_id, caller.limits.max_stored_bytes)
+    service.telemetry.uploaded(kind, size, "stored" if created else "known")
     return row, created
