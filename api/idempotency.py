@@ -41,7 +41,7 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 MAX_KEY = 255
 
-_MAX_ANSWER = 2**20  # bytes; the largest is a job with its recipe
+_MAX_ANSWER = 2**16  # bytes: a job whose recipe has hundreds of rules
 _MAX_REST = 2**16  # bytes of a body that a route had no use for, and that are read for the sake of its hash
 _COME_AGAIN = frozenset({408, 409, 423, 425, 429})
 _SERVER_ERROR = 500
