@@ -11,7 +11,7 @@ from api import present
 from octet.data.needs import check_data
 from octet.rules import check_rules
 from octet.spec import DatasetSpec, ProgramSpec
-from store import jobs, retention, uploads
+from store import audit, jobs, quotas, retention, uploads
 from store.tracing import tracer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def submit(service: Service, asked: wire.JobCreate, caller: Identity, idempotenc
     """Queue a job, or give the one that this idempotency key queued before, or one whose result may be reused.
 
     Raises:
-        OctetError: If the job could not succeed.
+        OctetError: If the job could not succeed, or there are too many already.
     """
     with service.database.begin() as session:
         row, created = jobs.create(
@@ -49,6 +49,8 @@ def submit(service: Service, asked: wire.JobCreate, caller: Identity, idempotenc
         )
         if created:  # held by `create`, so what is checked here cannot be deleted any more
             check(session, asked, caller.owner_id)
+            quotas.check_jobs(session, caller.owner_id, caller.limits.max_unfinished_jobs)
+            audit.record(session, caller.actor, "job.create", row.id, name=row.name, model=str(row.model_id))
         job = present.job(row, jobs.metrics_of(session, [row.id])[row.id], jobs.queue_position(session, row))
     if created:
         service.hints.publish(row.id)

@@ -4,12 +4,14 @@
 # starts them: the API does not load the worker, nor a look at the keys either of them.
 # ruff: noqa: PLC0415
 
+import json
 import logging
 import os
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,14 +23,17 @@ from typer.core import TyperGroup
 from octet.errors import OctetError
 from server import lifeline, logs
 from server.environment import SettingsError, read_settings
-from store import keys, migrate, tracing, workers
+from server.quantities import duration, scope_name, size
+from store import keys, migrate, owners, tracing, workers
 from store.database import UNAVAILABLE, Database, Session
 from store.settings import Settings
+from store.tables import ApiKey
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Where everything is kept.")]
 WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True)]
 
 _DATA_DIR = Path("octet-data")
+_USUAL: list[str] = list(keys.USUAL)
 
 
 class Commands(TyperGroup):
@@ -111,21 +116,41 @@ def healthy() -> None:
 
 
 @keys_app.command()
-def create(name: str, data_dir: DataDir = _DATA_DIR) -> None:
-    """Make a key and show it, this once."""
+def create(  # noqa: PLR0917 - Typer makes options of these
+    name: str,
+    owner: Annotated[str, typer.Option(help="Whom it acts for; made when first named.")] = owners.DEFAULT,
+    scope: Annotated[
+        list[str], typer.Option(parser=scope_name, help="read, submit or admin; may be repeated.")
+    ] = _USUAL,
+    expires_in: Annotated[timedelta | None, typer.Option(parser=duration, help="30m, 12h, 90d or 4w.")] = None,
+    max_stored_bytes: Annotated[int | None, typer.Option(parser=size, help="Of its owner: 500MB, 2GiB.")] = None,
+    max_unfinished_jobs: Annotated[int | None, typer.Option(min=1, help="Queued and running, of its owner.")] = None,
+    max_requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Made with this key.")] = None,
+    data_dir: DataDir = _DATA_DIR,
+) -> None:
+    """Make a key and show it, this once. What is not limited here is limited by the service's settings."""
+    limits = keys.Limits(max_stored_bytes, max_unfinished_jobs, max_requests_per_minute)
     with _session(data_dir) as session:
-        _, plaintext = keys.create(session, name)
+        _, plaintext = keys.create(session, name, owner=owner, scopes=scope, expires_in=expires_in, limits=limits)
     typer.echo(plaintext)
 
 
 @keys_app.command(name="list")
-def list_(data_dir: DataDir = _DATA_DIR) -> None:
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: every column.")] = False,
+    data_dir: DataDir = _DATA_DIR,
+) -> None:
     """Show who has keys."""
-    table = Table("prefix", "name", "made", "last used", "revoked")
     with _session(data_dir) as session:
-        for key, _ in keys.list_keys(session):
-            times = (f"{at:%Y-%m-%d %H:%M}" if at else "" for at in (key.created_at, key.last_used_at, key.revoked_at))
-            table.add_row(key.prefix, key.name, *times)
+        listed = keys.list_keys(session)
+    if as_json:
+        typer.echo(json.dumps([_entry(key, owner) for key, owner in listed], indent=2, default=str))
+        return
+    table = Table("prefix", "name", "owner", "scopes", "made", "last used", "expires", "revoked")
+    for key, owner in listed:
+        times = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
+        shown = (f"{at:%Y-%m-%d %H:%M}" if at else "" for at in times)
+        table.add_row(key.prefix, key.name, owner, " ".join(key.scopes), *shown)
     Console().print(table)
 
 
@@ -135,6 +160,12 @@ def revoke(key: Annotated[str, typer.Argument(help="Its prefix, or its id.")], d
     with _session(data_dir) as session:
         revoked = keys.revoke(session, key)
     typer.echo(f"revoked {revoked.prefix} ({revoked.name})")
+
+
+def _entry(key: ApiKey, owner: str) -> dict[str, Any]:
+    """A key's row, but for its hash."""
+    columns = (column.key for column in key.__table__.columns if column.key != "sha256")
+    return {**{name: getattr(key, name) for name in columns}, "owner": owner}
 
 
 def main() -> None:

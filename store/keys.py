@@ -61,7 +61,7 @@ def create(
     name: str,
     *,
     owner: str = owners.DEFAULT,
-    scopes: Collection[Scope] = USUAL,
+    scopes: Collection[str] = USUAL,
     expires_in: timedelta | None = None,
     limits: Limits = _UNSAID,
     actor: Actor = audit.SERVICE,
@@ -86,7 +86,7 @@ def create(
         name=name,
         prefix=plaintext[:_SHOWN],
         sha256=tokens.digest(plaintext),
-        scopes=sorted(set(scopes), key=SCOPES.index),
+        scopes=[scope for scope in SCOPES if scope in scopes],
         expires_at=None if expires_in is None else session.scalar(select(func.now() + expires_in)),
         **limits._asdict(),
     )

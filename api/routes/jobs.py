@@ -13,7 +13,7 @@ from api.routes.lists import After, Limit
 from api.service import Parts, Transaction
 from octet import wire
 from octet.report import Report
-from store import artifacts, jobs, retention
+from store import artifacts, audit, jobs, retention
 from store.errors import ConflictError
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -52,6 +52,8 @@ _EXAMPLES: dict[str, Any] = {
             "invalid_request",
             "invalid_recipe",
             "invalid_dataset",
+            "too_many_jobs",
+            "rate_limited",
         ),
     },
 )
@@ -145,6 +147,7 @@ def purge_job(job_id: UUID, caller: Caller, session: Transaction) -> None:
 def cancel_job(job_id: UUID, caller: Caller, session: Transaction) -> wire.Job:
     """A queued job is cancelled at once; a running one is `cancelling` until its worker has stopped it."""
     row = jobs.cancel(session, job_id, owner_id=caller.owner_id)
+    audit.record(session, caller.actor, "job.cancel", job_id)
     return present.job(row, [], jobs.queue_position(session, row))
 
 

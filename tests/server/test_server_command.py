@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -51,6 +53,34 @@ def test_a_key_is_made_listed_and_revoked(database: Database) -> None:
     assert revoked.exit_code == 0
     with database.begin() as session:
         assert session.execute(keys.granted(plaintext)).one().revoked is True
+
+
+@pytest.mark.usefixtures("in_environment")
+def test_a_key_is_made_for_an_owner_with_scopes_limits_and_an_end(database: Database) -> None:
+    options = ["--owner", "team", "--scope", "read", "--scope", "admin", "--expires-in", "90d"]
+    limits = ["--max-stored-bytes", "50GB", "--max-unfinished-jobs", "5", "--max-requests-per-minute", "600"]
+    plaintext = octet_server("keys", "create", "ci", *options, *limits).stdout.strip()
+
+    (entry,) = json.loads(octet_server("keys", "list", "--json").stdout)
+    assert (entry["owner"], entry["scopes"], entry["max_stored_bytes"]) == ("team", ["read", "admin"], 50 * 10**9)
+    assert "sha256" not in entry
+    with database.begin() as session:
+        found = session.execute(keys.granted(plaintext)).one()
+        assert (found.max_unfinished_jobs, found.max_requests_per_minute) == (5, 600)
+        ((key, _),) = keys.list_keys(session)
+        assert key.expires_at is not None
+        assert key.expires_at - key.created_at == timedelta(days=90)
+
+
+@pytest.mark.usefixtures("in_environment", "database")
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--expires-in", "soon"), ("--expires-in", "-1d"), ("--max-stored-bytes", "much"), ("--scope", "everything")],
+)
+def test_a_quantity_that_is_none_is_said(option: str, value: str) -> None:
+    result = octet_server("keys", "create", "ci", f"{option}={value}")
+    assert result.exit_code == 2
+    assert option in result.stderr
 
 
 @pytest.mark.usefixtures("in_environment", "database")
