@@ -9,12 +9,17 @@ from asking import until
 from browsing import BROWSER
 from example_report import REPORT
 from playwright.sync_api import Page, expect
+from sqlalchemy import delete
+
+from store.tables import BrowserSession
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
     from asking import Worker
+
+    from store.database import Database
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 pytestmark = BROWSER
@@ -23,7 +28,7 @@ pytestmark = BROWSER
 def test_a_wrong_key_is_told_and_a_right_one_lets_in(page: Page, key: str) -> None:
     page.get_by_label("API key").fill("wrong")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("The API key is unknown or has been revoked.")
+    expect(page.get_by_role("alert")).to_contain_text("This is no API key")
 
     page.get_by_label("API key").fill(key)
     page.get_by_role("button", name="Sign in").click()
@@ -31,7 +36,14 @@ def test_a_wrong_key_is_told_and_a_right_one_lets_in(page: Page, key: str) -> No
 
     page.reload()
     expect(page.get_by_role("heading", name="New job")).to_be_visible()
+    assert page.evaluate("document.cookie + JSON.stringify({...sessionStorage, ...localStorage})") == "{}"
+    (cookie,) = page.context.cookies()
+    assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == ("octet_session", True, "Strict")
+    assert key not in cookie["value"]
     page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    assert page.context.cookies() == []
+    page.reload()
     expect(page.get_by_label("API key")).to_be_visible()
 
 
@@ -76,7 +88,7 @@ def test_a_job_goes_from_files_to_figures_without_reloading(
         expect(page.get_by_text(figure)).to_be_visible()
     expect(page.get_by_text(REPORT.warnings[0])).to_be_visible()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download model.pt").click()
+        page.get_by_role("link", name="Download model.pt").click()
     assert download.value.path().read_bytes() == artifact.read_bytes()
 
     page.get_by_role("link", name="All jobs").click()
@@ -92,6 +104,14 @@ def test_what_is_wrong_is_said_where_it_was_done(signed_in: Page, api: httpx.Cli
     expect(page.get_by_role("alert")).to_contain_text("The file is a Python pickle; Octet takes .pt2 files.")
     expect(page.get_by_role("alert")).to_contain_text("torch.export.save")
     assert api.get("models").json()["data"] == []
+
+
+def test_who_is_no_longer_signed_in_is_asked_to_sign_in_again(signed_in: Page, database: Database) -> None:
+    with database.begin() as session:
+        session.execute(delete(BrowserSession))
+    signed_in.reload()
+    expect(signed_in.get_by_label("API key")).to_be_visible()
+    expect(signed_in.get_by_role("alert")).to_have_count(0)
 
 
 @pytest.mark.usefixtures("job")

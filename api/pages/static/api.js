@@ -1,12 +1,5 @@
-// The service, as the page sees it: every call carries the key, every refusal becomes a Problem.
-
-const KEY = "octet-key";
-
-export const key = {
-  get: () => sessionStorage.getItem(KEY),
-  set: (value) => sessionStorage.setItem(KEY, value),
-  forget: () => sessionStorage.removeItem(KEY),
-};
+// The service, as the page sees it: every call carries the cookie of whoever is signed in, which no script can read;
+// every refusal becomes a Problem.
 
 // An RFC 9457 problem, or the lack of any answer.
 export class Problem extends Error {
@@ -29,12 +22,10 @@ async function problemOf(response) {
   }
 }
 
-const authorization = () => ({ Authorization: `Bearer ${key.get()}` });
-
-async function call(path, { headers, ...options } = {}) {
+async function call(path, options) {
   let response;
   try {
-    response = await fetch(`/v1/${path}`, { ...options, headers: { ...authorization(), ...headers } });
+    response = await fetch(`/v1/${path}`, options);
   } catch (error) {
     throw error.name === "AbortError" ? error : unreachable();
   }
@@ -54,7 +45,6 @@ export function upload(kind, file, onProgress) {
   const request = new XMLHttpRequest();
   const done = new Promise((resolve, reject) => {
     request.open("POST", `/v1/${kind}?name=${encodeURIComponent(file.name)}`);
-    request.setRequestHeader("Authorization", authorization().Authorization);
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.responseType = "json";
     request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
@@ -67,13 +57,11 @@ export function upload(kind, file, onProgress) {
   return { done, abort: () => request.abort() };
 }
 
-export async function download(artifact) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(await (await call(`artifacts/${artifact.id}/content`)).blob());
-  link.download = artifact.name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // once the browser has surely begun to save it
-}
+export const signIn = (key) => post("session", { key });
+export const signOut = () => call("session", { method: "DELETE" });
+
+// Where the bytes of an artifact are. The service sends them as an attachment, so a plain link saves them.
+export const contentOf = (artifact) => `/v1/artifacts/${artifact.id}/content`;
 
 const FINISHED = new Set(["succeeded", "failed", "cancelled"]);
 export const finished = (job) => FINISHED.has(job.state);
@@ -105,7 +93,7 @@ export async function follow(id, onChange, signal) {
   }
 }
 
-// Server-sent events by fetch: EventSource cannot send a key.
+// Server-sent events by fetch: EventSource does not tell why it was refused.
 async function* events(id, after, signal) {
   const headers = { Accept: "text/event-stream", "Last-Event-ID": String(after) };
   const response = await call(`jobs/${id}/events`, { headers, signal });

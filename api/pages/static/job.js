@@ -88,7 +88,7 @@ export class JobView {
   async showResult(job) {
     try {
       const [report, artifacts] = await Promise.all([get(`jobs/${job.id}/report`), get(`jobs/${job.id}/artifacts`)]);
-      this.result.replaceChildren(...parts(job, report, artifacts, this.problem));
+      this.result.replaceChildren(...parts(job, report, artifacts));
     } catch (error) {
       showProblem(this.problem, error);
     }

@@ -1,6 +1,6 @@
 // Who is signed in, and which of the page's views is shown.
 
-import { get, key } from "./api.js";
+import { get, signIn, signOut } from "./api.js";
 import { byId, clearProblem, showProblem } from "./dom.js";
 import { JobForm } from "./form.js";
 import { JobView } from "./job.js";
@@ -24,10 +24,6 @@ function show(name) {
 
 async function route() {
   view.close();
-  if (!key.get()) {
-    show("sign-in");
-    return;
-  }
   const job = /^#\/jobs\/([0-9a-f-]+)$/.exec(location.hash);
   if (job) {
     show("job");
@@ -39,18 +35,17 @@ async function route() {
   }
 }
 
-// A key that no longer holds leads back to the start, and anything else is shown where it can be seen.
+// Who is not signed in, or no longer, begins at the start; anything else is shown where it can be seen.
 async function start() {
   try {
     await route();
   } catch (error) {
-    if (error.status === 401) signOut(error);
+    if (error.status === 401) ask();
     else showProblem(byId("jobs-problem"), error);
   }
 }
 
-function signOut(reason) {
-  key.forget();
+function ask(reason) {
   show("sign-in");
   if (reason) showProblem(signInProblem, reason);
   else clearProblem(signInProblem);
@@ -59,15 +54,17 @@ function signOut(reason) {
 byId("sign-in-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   clearProblem(signInProblem);
-  key.set(byId("key").value.trim());
   try {
-    await get("engines");
+    await signIn(byId("key").value.trim());
     byId("key").value = "";
     await start();
   } catch (error) {
-    signOut(error);
+    ask(error);
   }
 });
-byId("sign-out").addEventListener("click", () => signOut());
+byId("sign-out").addEventListener("click", () => {
+  view.close();
+  signOut().then(() => ask(), ask);
+});
 addEventListener("hashchange", start);
-start();
+get("session").then(start, (error) => ask(error.status === 401 ? undefined : error));

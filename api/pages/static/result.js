@@ -1,17 +1,17 @@
 // What a job gave, part by part: figures first, then how they came about.
 
-import { download } from "./api.js";
+import { contentOf } from "./api.js";
 import { course } from "./course.js";
-import { clearProblem, h, section, showProblem } from "./dom.js";
+import { h, section } from "./dom.js";
 import { bytes, count, decibels, duration, milliseconds, percent, points, smaller, times } from "./format.js";
 import { fusions, layers, sensitivity } from "./layers.js";
 
-export const parts = (job, report, artifacts, problem) =>
+export const parts = (job, report, artifacts) =>
   [
     verdict(report),
     tiles(report),
     warnings(report),
-    files(artifacts, problem),
+    files(artifacts),
     ...course(report),
     layers(report),
     sensitivity(report),
@@ -58,25 +58,14 @@ function warnings(report) {
   return section("To know", null, h("ul", { class: "warnings" }, report.warnings.map((line) => h("li", {}, line))));
 }
 
-function files(artifacts, problem) {
-  const save = async (artifact, button) => {
-    clearProblem(problem);
-    button.disabled = true;
-    try {
-      await download(artifact);
-    } catch (error) {
-      showProblem(problem, error);
-    } finally {
-      button.disabled = false;
-    }
-  };
+function files(artifacts) {
   const line = (artifact) =>
     h(
       "li",
       {},
       h("code", {}, artifact.name),
       h("span", { class: "quiet" }, bytes(artifact.size)),
-      h("button", { type: "button", class: "plain", "aria-label": `Download ${artifact.name}`, onclick: (event) => save(artifact, event.currentTarget) }, "Download"),
+      h("a", { class: "plain button", href: contentOf(artifact), download: "", "aria-label": `Download ${artifact.name}` }, "Download"),
     );
   return section("Files", null, h("ul", { class: "files card" }, artifacts.map(line)));
 }
