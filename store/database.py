@@ -37,6 +37,8 @@ UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psyco
 _OPTIONS: dict[str, Any] = {
     "pool_pre_ping": True,
     "json_serializer": to_json,
+    # Errors go to the log, and what a statement was given may be a secret.
+    "hide_parameters": True,
     # Times come out in UTC whatever zone the server is set to.
     "connect_args": {"options": "-c timezone=UTC", **_NETWORK},
 }

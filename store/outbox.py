@@ -62,9 +62,10 @@ def take(session: Session, *, busy: Collection[UUID], limit: int) -> list[Messag
     heads = select(WebhookDelivery.id).where(*due).ext(distinct_on(WebhookDelivery.webhook_id)).order_by(*order)
     free = select(WebhookDelivery.id).where(WebhookDelivery.id.in_(heads), WebhookDelivery.next_at <= func.now())
     free = free.order_by(WebhookDelivery.next_at).limit(limit).with_for_update(skip_locked=True)
+    taken = free.cte("taken")  # evaluated once: a subquery may be run again for each row that it is compared with
     statement = (
         update(WebhookDelivery)
-        .where(WebhookDelivery.id.in_(free), WebhookDelivery.webhook_id == Webhook.id)
+        .where(WebhookDelivery.id == taken.c.id, WebhookDelivery.webhook_id == Webhook.id)
         .values(attempts=WebhookDelivery.attempts + 1, next_at=func.now() + timedelta(seconds=_TAKEN_SECONDS))
         .returning(
             WebhookDelivery.id,

@@ -8,7 +8,7 @@ from example_report import REPORT
 from sqlalchemy import update
 
 from store import keys
-from store.tables import Job, Owner
+from store.tables import Job
 
 if TYPE_CHECKING:
     import httpx
@@ -92,11 +92,7 @@ def test_another_owner_with_the_same_model_does_not_get_the_result(
     api: httpx.Client, model_file: bytes, done: str, database: Database
 ) -> None:
     with database.begin() as session:
-        stranger = Owner(name="stranger")
-        session.add(stranger)
-        session.flush()
-        row, key = keys.create(session, "theirs")
-        row.owner_id = stranger.id
+        _, key = keys.create(session, "theirs", owner="stranger")
     theirs = {"Authorization": f"Bearer {key}"}
     model = api.post("models", content=model_file, headers=theirs).json()["id"]
     answer = api.post("jobs", json={"model": model, "recipe": RECIPE, "reuse": True}, headers=theirs)
