@@ -65,6 +65,8 @@ def install(app: FastAPI) -> None:
                     _document_idempotency(path["post"])
                 for operation in path.values():
                     _document_parameters(operation)
+                    if "application/json" in operation.get("requestBody", {}).get("content", ()):
+                        operation["responses"].setdefault("400", problems.documented("bad_request")[400])
             add_links(schema["paths"])
             app.openapi_schema = schema
         return app.openapi_schema
