@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 import psutil
@@ -29,15 +29,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Stack(NamedTuple):
+    """A service that runs.
+
+    Attributes:
+        url: Where it is.
+        key: An API key.
+        data: Its data directory.
+    """
+
+    url: str
+    key: str
+    data: Path
+
+
 @contextmanager
 def running_service(**settings: str) -> Iterator[tuple[Client, str]]:
+    """A `running_stack`, as a client with its key, and its URL."""
+    with running_stack(**settings) as stack, Client(stack.url, stack.key) as client:
+        yield client, stack.url
+
+
+@contextmanager
+def running_stack(**settings: str) -> Iterator[Stack]:
     """`octet-server up` on an empty data directory, ready to take jobs.
 
     Args:
         settings: `OCTET_*` environment variables to set; all others are taken away.
-
-    Yields:
-        A client with a key, and the service's URL.
     """
     with tempfile.TemporaryDirectory(prefix="octet-bench-", ignore_cleanup_errors=True) as folder:
         data, port = Path(folder, "data"), free_port()
@@ -52,8 +70,7 @@ def running_service(**settings: str) -> Iterator[tuple[Client, str]]:
         try:
             url = f"http://127.0.0.1:{port}"
             wait_until_ready(url, server)
-            with Client(url, (data / "api-key").read_text(encoding="utf-8").strip()) as client:
-                yield client, url
+            yield Stack(url, (data / "api-key").read_text(encoding="utf-8").strip(), data)
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(timeout=60)
