@@ -35,7 +35,6 @@ UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psyco
 
 
 _OPTIONS: dict[str, Any] = {
-    "pool_pre_ping": True,
     "json_serializer": to_json,
     # Errors go to the log, and what a statement was given may be a secret.
     "hide_parameters": True,
@@ -51,7 +50,9 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self.url = _url(url)
-        self.engine = create_engine(self.url, pool_size=pool_size, max_overflow=pool_size, **_OPTIONS)
+        self.engine = create_engine(
+            self.url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, **_OPTIONS
+        )
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
@@ -93,8 +94,15 @@ class Reader:
     async def first(self, statement: Select[*tuple[Any, ...]], **parameters: Any) -> Row[*tuple[Any, ...]] | None:
         """The first row that a statement gives with these parameters, or one of `UNAVAILABLE`, within ten seconds."""
         try:
-            async with asyncio.timeout(_READ_SECONDS), self._engine.connect() as connection:
-                return (await connection.execute(statement, parameters)).first()
+            async with asyncio.timeout(_READ_SECONDS):
+                try:
+                    return await self._first(statement, parameters)
+                except exc.DBAPIError as error:
+                    # Postgres has restarted since. All connections of that time are gone from the pool now, and this
+                    # costs the others nothing: asking each whether it lives would be a second round trip.
+                    if not error.connection_invalidated:
+                        raise
+                return await self._first(statement, parameters)
         except TimeoutError:
             message = f"Postgres did not answer within {_READ_SECONDS:g} seconds."
             raise exc.TimeoutError(message) from None
@@ -102,6 +110,12 @@ class Reader:
     async def close(self) -> None:
         """Close every pooled connection."""
         await self._engine.dispose()
+
+    async def _first(
+        self, statement: Select[*tuple[Any, ...]], parameters: dict[str, Any]
+    ) -> Row[*tuple[Any, ...]] | None:
+        async with self._engine.connect() as connection:
+            return (await connection.execute(statement, parameters)).first()
 
 
 def _url(url: str) -> URL:
