@@ -1,4 +1,4 @@
-"""A server that never outlives its owner.
+"""A server that never outlives its owner, and that its owner starts again if it dies.
 
 Between the two stands a guard, a few lines of shell that hold the read end of a pipe: when the owner closes the pipe,
 or dies in whatever way, the guard tells the server to stop.
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 # The server is the guard's child, so its pid cannot come to mean another process while the guard may still signal it.
 # SIGINT is Postgres's "fast" shutdown (it does not wait for clients) and an orderly one for Redis.
-# Signals meant for a whole service do not end the guard: it outlives its server, always.
+# Signals meant for a whole service do not end the guard: it outlives its server, always. The sockets' directory goes
+# with the owner, not with the server: one that is started again must be found where it was.
 _GUARD = """
 sockets=$1
 shift
@@ -36,16 +37,16 @@ trap '' HUP INT TERM
 exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
-{ read -r _ <&3; kill -INT $server; } 2>/dev/null &
+{ read -r _ <&3; rm -rf "$sockets"; kill -INT $server; } 2>/dev/null &
 watcher=$!
 wait $server
 status=$?
 kill -KILL $watcher 2>/dev/null
-rm -rf "$sockets"
 exit $status
 """
 _START_SECONDS = 120.0  # after a hard kill Postgres first replays its log
 _STOP_SECONDS = 60.0
+_AGAIN_SECONDS = 2.0  # between two tries to start a server that died
 _LOG_TAIL = 2000
 
 _log = structlog.get_logger()
@@ -86,6 +87,7 @@ class GuardedServer:
         self._lock: IO[str] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._sockets: Path | None = None
+        self._again_at = 0.0
 
     def start(self) -> str:
         """Start the server and wait until it answers.
@@ -109,6 +111,24 @@ class GuardedServer:
             self.stop()
             raise
         return self.url
+
+    def tend(self) -> None:
+        """Start the server again, under the same URL, if it has died; to be called often. It need not answer at once.
+
+        Whatever keeps it from starting, a full disk perhaps, may pass: it is tried again for ever.
+        """
+        if self._guard is None or self._sockets is None or self._guard.poll() is None:
+            return
+        now = time.monotonic()
+        if now < self._again_at:
+            return
+        self._again_at = now + _AGAIN_SECONDS
+        _log.warning("a server died and is started again", server=self.name, status=self._guard.returncode)
+        try:
+            self._stop_leftover()
+            self._launch(self._sockets)
+        except (EmbeddedServerError, OSError) as error:
+            _log.warning("a server could not be started again yet", server=self.name, error=str(error))
 
     def stop(self) -> None:
         """Stop the server in good order and wait for its end. Does nothing if it is not running."""
@@ -200,6 +220,8 @@ class GuardedServer:
         return found
 
     def _launch(self, sockets: Path) -> None:
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
         # A session of its own: Ctrl-C in the terminal reaches the owner alone, which then stops its servers in order.
         with self.log_file.open("ab") as log:
             self._guard = subprocess.Popen(

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-_DELAYS = (0.5, 1.0, 2.0)  # seconds before each restart; a part that dies once more is given up
+_DELAYS = (0.5, 1.0, 2.0)  # seconds before each restart; a part that dies once more was never well
 _STEADY_SECONDS = 60.0  # after so long its restarts are forgotten
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 20.0  # and the grace of a worker
 _LOG_TAIL = 2000
 
 _log = structlog.get_logger()
@@ -34,8 +34,10 @@ class PartFailedError(OctetError):
 class Part:
     """One `octet-server` command in a process of its own."""
 
-    def __init__(self, command: str, *, environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, command: str, *, environment: Mapping[str, str], logs: Path, grace_seconds: float) -> None:
         self.command = command
+        self._stop_seconds = grace_seconds + _STOP_SECONDS
+        self._settled = False
         self.log_file = logs / f"{command}.log"
         self._environment = environment
         self._restarts = 0
@@ -62,7 +64,7 @@ class Part:
         """Start it again if it died, after a moment; to be called often.
 
         Raises:
-            PartFailedError: If it died too often; the message ends with its log.
+            PartFailedError: If it died too often before it was settled; the message ends with its log.
         """
         if self._process is None or self._process.poll() is None:
             return
@@ -72,8 +74,12 @@ class Part:
         elif now >= self._again_at:
             self.start()
 
+    def settle(self) -> None:
+        """It was seen to work: from now on it is started again however often it dies."""
+        self._settled = True
+
     def stop(self) -> None:
-        """Ask it to end in good order; `join` waits for that."""
+        """Ask it to end in good order; `join` waits for that. Asked again, it hands back what it is busy with."""
         if self._process is not None:
             self._process.terminate()
 
@@ -82,7 +88,7 @@ class Part:
         if self._process is None:
             return
         try:
-            self._process.wait(_STOP_SECONDS)
+            self._process.wait(self._stop_seconds)
         except subprocess.TimeoutExpired:
             _log.warning("a part did not stop in time and was killed", part=self.command)
             self._process.kill()
@@ -94,10 +100,10 @@ class Part:
     def _next_delay(self, now: float) -> float:
         if now - self._started > _STEADY_SECONDS:
             self._restarts = 0
-        if self._restarts == len(_DELAYS):
+        if self._restarts == len(_DELAYS) and not self._settled:
             tail = self.log_file.read_text(errors="replace")[-_LOG_TAIL:].strip()
             raise PartFailedError(f"The {self.command} does not stay up. The end of {self.log_file}:\n{tail}")
-        delay = _DELAYS[self._restarts]
+        delay = _DELAYS[min(self._restarts, len(_DELAYS) - 1)]
         self._restarts += 1
         status = self._process.returncode if self._process else None
         _log.warning("a part died and is started again", part=self.command, status=status, seconds=delay)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from octet.errors import OctetError
 from server.embedded import EmbeddedPostgres, EmbeddedRedis
+from server.environment import read_settings
 from server.part import Part, environment
 from store import keys, migrate
 from store.database import Database
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from server.guarded import GuardedServer
+
 _READY_SECONDS = 120.0
 _TEND_SECONDS = 0.2
+_SERVERS: dict[str, type[GuardedServer]] = {"OCTET_DATABASE_URL": EmbeddedPostgres, "OCTET_REDIS_URL": EmbeddedRedis}
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -63,32 +67,42 @@ def up(data_dir: Path, *, host: str, port: int) -> None:
 
 
 def _start(running: ExitStack, data_dir: Path, host: str, port: int, console: Console) -> None:
+    grace_seconds = read_settings(database_url="", redis_url="").grace_seconds  # and what is wrong is said first
     port = _free_port(host, port)
     url = _url(host, port)
     console.print("Octet is starting …")
-    database_url = os.environ.get("OCTET_DATABASE_URL") or running.enter_context(EmbeddedPostgres(data_dir)).url
-    redis_url = os.environ.get("OCTET_REDIS_URL") or running.enter_context(EmbeddedRedis(data_dir)).url
+    own = {name: running.enter_context(kind(data_dir)) for name, kind in _SERVERS.items() if not os.environ.get(name)}
+    urls = {name: own[name].url if name in own else os.environ[name] for name in _SERVERS}
+    database_url = urls["OCTET_DATABASE_URL"]
     migrate.upgrade(database_url)
     key = _key(database_url, data_dir / "api-key")
     _write_private(data_dir / "database-url", database_url)
     running.callback((data_dir / "database-url").unlink, missing_ok=True)
-    settings = environment(
-        OCTET_DATABASE_URL=database_url, OCTET_REDIS_URL=redis_url, OCTET_HOST=host, OCTET_PORT=str(port)
-    )
-    parts = [Part(command, environment=settings, logs=data_dir / "logs") for command in ("worker", "api")]
+    settings = environment(**urls, OCTET_HOST=host, OCTET_PORT=str(port))
+    parts = [
+        Part(command, environment=settings, logs=data_dir / "logs", grace_seconds=grace_seconds)
+        for command in ("worker", "api")
+    ]
     running.callback(_stop, parts, console)
     for part in parts:
         part.start()
-    _wait_until_ready(url, parts)
+    tended: list[GuardedServer | Part] = [*own.values(), *parts]
+    _wait_until_ready(url, tended)
+    for part in parts:
+        part.settle()
     _greet(console, url, key, data_dir)
     while True:
-        time.sleep(_TEND_SECONDS)
-        for part in parts:
-            part.tend()
+        _tend(tended)
+
+
+def _tend(tended: Sequence[GuardedServer | Part]) -> None:
+    for each in tended:
+        each.tend()
+    time.sleep(_TEND_SECONDS)
 
 
 def _interrupt(*_: object) -> None:
-    for number in _STOP_SIGNALS:  # once is enough: a second Ctrl-C must not cut the stopping short
+    for number in _STOP_SIGNALS:  # a second Ctrl-C must not cut the stopping short; `_stop` has a use for it
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -115,7 +129,7 @@ def _key(database_url: str, path: Path) -> str | None:
     with closing(Database(database_url)) as database, database.begin() as session:
         if keys.any_key(session):
             return None
-        _, plaintext = keys.create(session, "octet-server up")
+        _, plaintext = keys.create(session, "octet-server up", scopes=keys.SCOPES)
         _write_private(path, plaintext)
         return plaintext
 
@@ -126,12 +140,11 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text + "\n")
 
 
-def _wait_until_ready(url: str, parts: Sequence[Part]) -> None:
+def _wait_until_ready(url: str, tended: Sequence[GuardedServer | Part]) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     state = "no answer"
     while time.monotonic() < deadline:
-        for part in parts:
-            part.tend()
+        _tend(tended)
         try:
             answer = httpx.get(f"{url}/v1/health/ready", timeout=5.0, trust_env=False)  # a proxy is not on the way
         except httpx.TransportError as error:
@@ -140,7 +153,6 @@ def _wait_until_ready(url: str, parts: Sequence[Part]) -> None:
             if answer.is_success:
                 return
             state = answer.text
-        time.sleep(_TEND_SECONDS)
     raise NotReadyError(f"The service is not ready after {_READY_SECONDS:.0f} seconds: {state}")
 
 
@@ -165,8 +177,13 @@ def _whereabouts(key: str | None, key_file: Path) -> str:
 
 
 def _stop(parts: Sequence[Part], console: Console) -> None:
-    console.print("Stopping …")
-    for part in parts:
-        part.stop()
+    def stop(*_: object) -> None:
+        for part in parts:
+            part.stop()
+
+    stop()
+    for number in _STOP_SIGNALS:
+        signal.signal(number, stop)
+    console.print("Stopping … a second Ctrl-C does not wait for jobs that run.")
     for part in parts:
         part.join()

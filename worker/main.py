@@ -102,12 +102,8 @@ def _consume(settings: Settings, runner: Runner) -> None:
 
 def _stop_on_signals(runner: Runner) -> None:
     def stop(*_: object) -> None:
-        for number in _STOP_SIGNALS:  # the next one must not interrupt this one
-            signal.signal(number, signal.SIG_IGN)
         state.should_stop = 0  # the exit status; Celery's loop looks at it at least once a second
         runner.stop()
-        for number in _STOP_SIGNALS:
-            signal.signal(number, stop)
 
     for number in _STOP_SIGNALS:
         signal.signal(number, stop)

@@ -6,7 +6,9 @@ without Redis jobs begin a few seconds later, and that is all.
 
 from __future__ import annotations
 
-from threading import BoundedSemaphore, Event, Lock, Thread, Timer
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,10 +36,12 @@ class Runner:
     """Claims jobs and does them, as many at a time as there are slots.
 
     Attributes:
+        stopping: Whether it was asked to stop.
         handed_back: Jobs that this worker leaves to others as it stops: their hints must be published again.
     """
 
     def __init__(self, database: Database, settings: Settings, spares: Spares, worker_id: UUID) -> None:
+        self.stopping = False
         self.handed_back: set[UUID] = set()
         self._database = database
         self._settings = settings
@@ -46,15 +50,11 @@ class Runner:
         self._slots = BoundedSemaphore(settings.worker_slots)
         self._halt = Alarm()  # rings when no further job may begin
         self._impatient = Event()  # set when those that run must end as well
-        self._grace = Timer(settings.grace_seconds, self._hand_back)
-        self._grace.daemon = True
         self._alarms: set[Alarm] = set()  # of the attempts under way
         self._lock = Lock()
-
-    @property
-    def stopping(self) -> bool:
-        """Whether it was asked to stop."""
-        return self._halt.reason is not None
+        self._requests: SimpleQueue[None] = SimpleQueue()  # to stop
+        self._stopper = Thread(target=self._stop, name="stopper", daemon=True)
+        self._stopper.start()
 
     def run(self, job_id: UUID) -> None:
         """Do a job if it is still queued (a hint may come twice, or late), and whatever else is; waits for a slot."""
@@ -65,25 +65,32 @@ class Runner:
 
     def look(self) -> None:
         """Put every free slot to work, in a thread of its own, if a job is queued; returns at once."""
-        while not self.stopping and self._any_waiting() and self._slots.acquire(blocking=False):
+        for _ in range(self._settings.worker_slots):
+            if self.stopping or not self._any_waiting() or not self._slots.acquire(blocking=False):
+                return
             Thread(target=self._fill_slot, name="slot", daemon=True).start()
 
     def stop(self) -> None:
-        """Begin no more jobs. Those that run are handed back when the grace is over, or when this is called again."""
-        if self.stopping or not self._settings.grace_seconds:
-            self._hand_back()
-        else:
-            self._grace.start()
-        self._halt.ring("stopping")
+        """Begin no more jobs. Those that run are handed back when the grace is over, or when this is called again.
+
+        It takes no lock, so it may be called where a signal is handled.
+        """
+        self.stopping = True
+        self._requests.put(None)
 
     def join(self) -> None:
         """Wait for the end of every job, once `stop` was called. It is the last thing to do with it."""
         for _ in range(self._settings.worker_slots):
             self._slots.acquire()
-        self._grace.cancel()
+        self._requests.put(None)
+        self._stopper.join()
         self._halt.close()
 
-    def _hand_back(self) -> None:
+    def _stop(self) -> None:
+        self._requests.get()
+        self._halt.ring("stopping")
+        with suppress(Empty):
+            self._requests.get(timeout=self._settings.grace_seconds)
         self._impatient.set()
         with self._lock:
             for alarm in self._alarms:
@@ -147,6 +154,8 @@ class Runner:
                 _log.info("attempt begins", recipe=job.recipe.get("method"), engine=job.recipe.get("engine"))
                 end = Attempt(self._database, self._settings, job, child, alarm, self._impatient).run()
                 tell_end(end.word)
+                for line in child.log_lines():
+                    _log.info("the child wrote", line=line)
         finally:
             with self._lock:
                 self._alarms.remove(alarm)

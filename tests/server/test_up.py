@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[2]
 # So that a worker that was killed is missed within seconds.
-QUICK = {"OCTET_LEASE_SECONDS": "3", "OCTET_RECONCILE_SECONDS": "0.5"}
+QUICK = {"OCTET_LEASE_SECONDS": "3", "OCTET_RECONCILE_SECONDS": "0.5", "OCTET_GRACE_SECONDS": "30"}
 # As behind a company's proxy, which knows nothing of this machine.
 PROXIED = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
-LONGER = octet.Recipe.parse({"method": "dynamic", "measure": {"seconds": 3, "layers": False}})
+LONGER = octet.Recipe.parse(
+    {"method": "dynamic", "measure": {"seconds": 4, "layers": False, "batch_sizes": [4096, 4095]}},
+)
 
 T = TypeVar("T")
 
@@ -52,10 +54,13 @@ class Up:
         self.said = ""
 
     def until_ready(self) -> None:
+        self.until_it_says("Ctrl-C")
+
+    def until_it_says(self, word: str) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.said += line
-            if line.startswith("Ctrl-C"):
+            if line.startswith(word):
                 return
         pytest.fail(f"it stopped instead:\n{self.said}")
 
@@ -114,6 +119,13 @@ def wait_until(condition: Callable[[], T], seconds: float = 60.0) -> T:
     return value
 
 
+def health(client: Client) -> str:
+    try:
+        return client.health().status
+    except octet.OctetError:  # it says that the database is away, or cannot say it in time
+        return "away"
+
+
 def none_lives(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
@@ -132,7 +144,9 @@ def test_a_job_that_runs_when_the_service_stops_is_finished_after_the_next_start
     processes = first.processes()
     assert len(processes) >= 5  # Postgres, Redis, API, worker, child
 
-    assert first.stop() == 0
+    first.process.send_signal(signal.SIGINT)
+    first.until_it_says("Stopping")
+    assert first.stop() == 0  # the second Ctrl-C: it does not wait for the job
     assert none_lives(processes)
     assert not (data_dir / "database-url").exists()
 
@@ -153,6 +167,37 @@ def test_a_part_that_dies_is_started_again(start: Callable[..., Up]) -> None:
         psutil.Process(old.pid).kill()
         wait_until(lambda: any(worker.id != old.id for worker in client.workers()))
     assert up.stop(signal.SIGTERM) == 0
+
+
+def test_a_worker_that_dies_again_and_again_is_started_again_and_again(start: Callable[..., Up]) -> None:
+    up = start()
+    up.until_ready()
+    with up.client as client:
+        for _ in range(5):  # more often than it may before the service was ready
+            (old,) = wait_until(client.workers)
+            psutil.Process(old.pid).kill()
+            wait_until(lambda old=old: [worker for worker in client.workers() if worker.id != old.id][:1])
+            wait_until(lambda: len(client.workers()) == 1)
+
+
+def test_postgres_and_redis_are_started_again_and_jobs_go_on(start: Callable[..., Up], model: Path) -> None:
+    up = start()
+    up.until_ready()
+    with up.client as client:
+        uploaded = client.upload_model(model)
+        running = client.submit(uploaded, LONGER)
+        wait_until(lambda: client.job(running.id).refresh().stage == "measure")
+        for server in ("redis.pid", "postmaster.pid"):
+            (pid_file,) = up.data_dir.glob(f"*/{server}")
+            dead = psutil.Process(int(pid_file.read_text().split()[0]))
+            dead.kill()
+            wait_until(lambda dead=dead: not dead.is_running())
+        wait_until(lambda: health(client) == "ok")
+        assert client.job(running.id).wait().state == "succeeded"
+        assert client.submit(uploaded, LONGER).wait().state == "succeeded"
+    processes = up.processes()
+    assert up.stop() == 0
+    assert none_lives(processes)
 
 
 def test_nothing_outlives_a_killed_up(start: Callable[..., Up]) -> None:
