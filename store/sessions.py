@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy import insert as sql_insert
 
 from store import audit, keys, tokens
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from store.audit import Actor
 
 PREFIX = "octetsession_"
+
+_GRANTED = (
+    select(*keys.facts(over=BrowserSession.expires_at <= func.now()))
+    .join(BrowserSession, BrowserSession.key_id == ApiKey.id)
+    .where(BrowserSession.sha256 == bindparam("sha256"))
+)
 
 
 def create(session: Session, actor: Actor, seconds: float) -> str:
@@ -32,9 +38,7 @@ def create(session: Session, actor: Actor, seconds: float) -> str:
 
 def granted(plaintext: str) -> Select[Any]:
     """Asks for the `keys.Grant` of the key that somebody signed in with; it expires with the session or the key."""
-    facts = keys.facts(over=BrowserSession.expires_at <= func.now())
-    query = select(*facts).join(BrowserSession, BrowserSession.key_id == ApiKey.id)
-    return query.where(BrowserSession.sha256 == tokens.digest(plaintext))
+    return _GRANTED.params(sha256=tokens.digest(plaintext))
 
 
 def end(session: Session, actor: Actor, plaintext: str) -> None:
