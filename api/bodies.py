@@ -1,4 +1,4 @@
-"""A request's body, as it arrives: in blocks, with the work on one of them done while the next one is on its way."""
+"""Bodies piece by piece: the blocking work on one piece is done while another one is on its way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from api.errors import IncompleteBodyError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from typing import Any
 
     from fastapi import Request
@@ -54,6 +54,21 @@ async def blocks(data: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
         raise
     if waiting:
         yield bytes(waiting)
+
+
+async def ahead(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """`pieces`, each of them fetched in a thread while the one before it goes out."""
+
+    def fetch() -> asyncio.Task[bytes | None]:
+        return asyncio.create_task(run_in_threadpool(next, pieces, None))
+
+    coming = fetch()
+    try:
+        while (piece := await coming) is not None:
+            coming = fetch()
+            yield piece
+    finally:
+        coming.cancel()
 
 
 class Behind:

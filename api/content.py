@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from fastapi.responses import Response, StreamingResponse
 
-from api import problems
+from api import bodies, problems
 from store import blobs
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def answer(request: Request, database: Database, file: File) -> Response:
             return problems.response("range_not_satisfiable", detail, headers=headers)
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
     headers["Content-Length"] = str(end - start)
-    body = blobs.stream(database, file.sha256, start=start, end=end)
+    body = bodies.ahead(blobs.stream(database, file.sha256, start=start, end=end))
     return StreamingResponse(body, status_code=status, headers=headers, media_type=file.media_type)
 
 
