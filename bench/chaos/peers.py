@@ -132,11 +132,11 @@ class Peer:
             return int(broker.llen(self.name)) + int(broker.hlen("unacked"))
         return 0
 
-    def resend(self, batch: str, times: int) -> None:
-        """Deliver the message of each job of a batch so many times more."""
+    def resend(self, batch: str, jobs: int, times: int) -> None:
+        """Deliver the messages of some jobs of a batch so many times more."""
         with psycopg.connect(self._bed.database_url) as connection:
-            jobs = connection.execute("SELECT id FROM peer_jobs WHERE peer = %s AND batch = %s", [self.name, batch])
-            ids = [str(job) for (job,) in jobs]
+            query = "SELECT id FROM peer_jobs WHERE peer = %s AND batch = %s LIMIT %s"
+            ids = [str(job) for (job,) in connection.execute(query, [self.name, batch, jobs])]
         with Celery(broker=self.queue_url, set_as_current=False) as app:
             for job in ids * times:
                 app.send_task("quantize", args=[job], queue=self.name)

@@ -42,7 +42,7 @@ def children_killed(scene: Scene) -> Strike:
     scene.until_under_way()
     hit: set[UUID] = set()
     for _ in range(_KILLS):
-        scene.until(lambda: _kill_a_child(scene, hit), "a job in its first attempt runs")
+        scene.until(lambda: _kill_a_child(scene, hit) or not scene.unfinished(), "a job in its first attempt runs")
         for peer in scene.peers:
             children = peer.busy_children()
             kill_all(scene.random.sample(children, min(1, len(children))))
@@ -55,6 +55,9 @@ def warm_processes_killed(scene: Scene) -> Strike:
     scene.until_under_way()
     hit: set[UUID] = set()
     for _ in range(3):
+        scene.until(lambda: scene.busy_workers() or not scene.unfinished(), "a worker holds a job")
+        if not scene.unfinished():
+            break
         worker = scene.a_busy_worker()
         hit |= {job.id for job in scene.bed.held_by(worker) if job.attempt == 1}
         kill_all(worker.tree()[1:])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _AWAY_SECONDS = 2.0
 _PAUSE_SECONDS = 8.0
-_RESENT = 20
+_RESENT_JOBS, _RESENT = 10, 20
 REDIS_BOUND, POSTGRES_BOUND = 20.0, 15.0
 
 
@@ -114,8 +114,8 @@ def postgres_restarted_under_uploads(scene: Scene) -> Strike:
 def crash_before_publishing(scene: Scene) -> Strike:
     """The API is killed after its commit and before its hint.
 
-    Redis is stopped, so that publishing waits; as soon as rows are committed, the API is killed, and then Redis, so that
-    nothing is left in a buffer. The client has no answer yet to what it submits at that moment, and repeats it.
+    Redis is stopped, so that publishing waits; once rows are committed, the API is killed, and then Redis, so that
+    nothing is left in a buffer. What the client submits at that moment has no answer yet, and it asks again.
     """
     scene.submit(rate=1000.0, count=max(4, scene.jobs // 10))
     scene.join()
@@ -131,18 +131,18 @@ def crash_before_publishing(scene: Scene) -> Strike:
 
 
 def hints_resent(scene: Scene) -> Strike:
-    """Every hint is delivered twenty times more, in no order."""
+    """The hints of ten jobs are delivered twenty times more, in no order."""
     scene.submit()
     scene.until_under_way()
     scene.join()
-    ids = [job.id for job in scene.rows()] * _RESENT
+    ids = [job.id for job in scene.random.sample(scene.rows(), _RESENT_JOBS)] * _RESENT
     scene.random.shuffle(ids)
     hints = Hints(scene.bed.redis_url)
     for job_id in ids:
         hints.publish(job_id)
     hints.close()
     for peer in scene.peers:
-        peer.resend(scene.batch, _RESENT)
+        peer.resend(scene.batch, _RESENT_JOBS, _RESENT)
     return Strike(over=time.time())
 
 
@@ -179,5 +179,5 @@ FAULTS = (
         peers=False,
     ),
     Fault("commit-crash", "API killed between commit and publish", crash_before_publishing, REDIS_BOUND),
-    Fault("hints-resent", "every hint delivered 20 times more", hints_resent),
+    Fault("hints-resent", "10 hints delivered 20 times more", hints_resent),
 )
