@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[2]
 # So that a worker that was killed is missed within seconds.
-QUICK = {"OCTET_LEASE_SECONDS": "3", "OCTET_RECONCILE_SECONDS": "0.5", "OCTET_GRACE_SECONDS": "30"}
+QUICK = {
+    "OCTET_LEASE_SECONDS": "3",
+    "OCTET_RECONCILE_SECONDS": "0.5",
+    "OCTET_HEARTBEAT_SECONDS": "0.2",
+    "OCTET_GRACE_SECONDS": "30",
+}
 # As behind a company's proxy, which knows nothing of this machine.
 PROXIED = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
 LONGER = octet.Recipe.parse(
