@@ -130,7 +130,7 @@ class Attempt:
     def _crashed(self, how: str) -> End:
         while_doing = f" while it was busy with the stage {self._reporter.stage}" if self._reporter.stage else ""
         message = f"The job's process {how}{while_doing}."
-        _log.warning("the child crashed", how=how, stage=self._reporter.stage, log=self._child.log_tail())
+        _log.warning("the child crashed", how=how, stage=self._reporter.stage)
         return End("crashed", partial(leases.crash, happened=message, max_attempts=self._settings.max_attempts))
 
     def _record(self, end: End) -> bool:

@@ -5,6 +5,7 @@ It has seen nothing but its own assignment when it ends, and no other will.
 
 from __future__ import annotations
 
+import logging
 import socket
 import traceback
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from octet.artifact import Reload
     from octet.wire import SandboxLayer
     from worker.sandbox import Limits, Occupant
+
+_log = logging.getLogger("child")
 
 
 def main(occupant: Occupant, layers: list[SandboxLayer], descriptor: int, checkers: int) -> None:
@@ -50,6 +53,8 @@ def main(occupant: Occupant, layers: list[SandboxLayer], descriptor: int, checke
     line = channel.makefile("rb").readline()
     if not line:  # the runner has no use for this process
         return
+    # Its standard error is a file that the runner adds to the worker's log, under the job's id and the request's.
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         _run(Assignment.model_validate_json(line), on_progress, on_checkpoint, Checker(checkers))
     except Exception as error:  # noqa: BLE001 - whatever it is, the job's owner is told in words
@@ -62,6 +67,7 @@ def main(occupant: Occupant, layers: list[SandboxLayer], descriptor: int, checke
 def _run(
     assignment: Assignment, on_progress: octet.progress.OnProgress, on_checkpoint: Callable[[], None], reload: Reload
 ) -> None:
+    _log.info("begins: method %s, engine %s", assignment.recipe.method, assignment.recipe.engine)
     on_progress(Progress(stage="load", fraction=0.0))
     result = octet.pipeline.quantize(
         octet.load(assignment.model),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from worker.protocol import Channel
     from worker.warmth import WarmProcess
 
-LOG_TAIL_BYTES = 1024
+LOG_TAIL_BYTES = 16 * 2**10
 _EXIT_SECONDS = 5.0  # from hanging up to being gone, for a process that dies by itself
 
 # How a process ended without a word, in words.
@@ -72,11 +72,11 @@ class Child:
             return f"stopped with exit status {self._status}"
         return _DEATHS.get(signal.Signals(-self._status), f"was ended by {signal.Signals(-self._status).name}")
 
-    def log_tail(self) -> str:
-        """The last KiB of what it and torch wrote."""
+    def log_lines(self) -> list[str]:
+        """The last lines of what it and torch wrote, 16 KiB at most."""
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, end - LOG_TAIL_BYTES))
-        return self._log.read(LOG_TAIL_BYTES).decode(errors="replace")
+        return self._log.read(LOG_TAIL_BYTES).decode(errors="replace").splitlines()
 
     def kill(self) -> None:
         """End it and everything that it started, at once."""

@@ -38,8 +38,9 @@ class Collector:
     spans: list[tuple[str, Span]] = field(default_factory=list)
 
     def named(self, name: str) -> tuple[str, Span]:
-        (found,) = [(service, span) for service, span in self.spans if span.name == name]
-        return found
+        found = [(service, span) for service, span in self.spans if span.name == name]
+        assert len(found) == 1, [(service, span.name) for service, span in self.spans]
+        return found[0]
 
 
 @pytest.fixture
@@ -112,7 +113,8 @@ def _check_logs(api: list[dict[str, Any]], worker: list[dict[str, Any]], job: st
     (submitted,) = [line for line in api if line.get("request_id") == REQUEST]
     assert (submitted["path"], submitted["status"], submitted["trace_id"]) == ("/v1/jobs", 202, TRACE)
     followed = [line for line in worker if line.get("request_id") == REQUEST]
-    assert {line["event"] for line in followed} >= {"attempt begins", "attempt ended", "child"}
+    assert {line["event"] for line in followed} >= {"attempt begins", "attempt ended", "the child wrote"}
+    assert any("method dynamic" in line.get("line", "") for line in followed)
     assert all((line["job_id"], line["attempt"], line["trace_id"]) == (job, 1, TRACE) for line in followed)
 
 
