@@ -11,7 +11,7 @@ export class Problem extends Error {
   }
 }
 
-const unreachable = () =>
+export const unreachable = () =>
   new Problem(0, { detail: "The service does not answer.", hint: "Check that it runs and that you are online, then try again." });
 
 async function problemOf(response) {
@@ -22,7 +22,7 @@ async function problemOf(response) {
   }
 }
 
-async function call(path, options) {
+export async function call(path, options) {
   let response;
   try {
     response = await fetch(`/v1/${path}`, options);
@@ -38,23 +38,6 @@ export const get = async (path, options) => (await call(path, options)).json();
 export async function post(path, body, headers) {
   const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json", ...headers } };
   return (await call(path, { method: "POST", ...json })).json();
-}
-
-// XMLHttpRequest, because fetch does not tell how much of a body has gone out.
-export function upload(kind, file, onProgress) {
-  const request = new XMLHttpRequest();
-  const done = new Promise((resolve, reject) => {
-    request.open("POST", `/v1/${kind}?name=${encodeURIComponent(file.name)}`);
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.responseType = "json";
-    request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
-    request.onload = () =>
-      request.status < 300 ? resolve(request.response) : reject(new Problem(request.status, request.response ?? {}));
-    request.onerror = () => reject(unreachable());
-    request.onabort = () => reject(new DOMException("", "AbortError"));
-    request.send(file);
-  });
-  return { done, abort: () => request.abort() };
 }
 
 export const signIn = (key) => post("session", { key });

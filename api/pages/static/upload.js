@@ -1,8 +1,8 @@
 // A place to choose a file or drop one: it goes up at once, with a progress bar, and says what the service found in it.
 
-import { upload } from "./api.js";
 import { byId, clearProblem, h, showProblem } from "./dom.js";
 import { bytes } from "./format.js";
+import { upload } from "./sending.js";
 
 export class UploadPlace {
   // `describe` turns the service's answer into a line; `changed` is told whenever `value` may have changed.
