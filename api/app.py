@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
+from starlette.concurrency import run_in_threadpool
 
 from api import document, doors, pages, problems
 from api.idempotency import Idempotency
@@ -21,6 +22,7 @@ from store.database import Database, Reader
 from store.hints import Hints
 from store.notify import JobWaiter
 from store.rates import Rates
+from store.tracing import tracer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await waiter.stop()
+            await run_in_threadpool(tracer().flush)  # a signal may end the process before it would do so by itself
             hints.close()
             await rates.close()
             await reader.close()

@@ -39,6 +39,7 @@ class SpanTracer(Tracer):
         provider = TracerProvider(resource=Resource.create({"service.name": name, "service.version": __version__}))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         trace.set_tracer_provider(provider)  # FastAPI looks for it there
+        self._provider = provider
         self._tracer = provider.get_tracer("octet", __version__)
 
     def context(self) -> dict[str, str]:
@@ -67,6 +68,10 @@ class SpanTracer(Tracer):
         """As `Tracer` has it."""
         self._leave_stage()
         _stage.set(self._tracer.start_span(stage))
+
+    def flush(self) -> None:
+        """As `Tracer` has it."""
+        self._provider.force_flush()
 
     def _leave_stage(self) -> None:
         _stage.get().end()

@@ -38,6 +38,9 @@ class Tracer:
     def enter(self, stage: str) -> None:
         """A span for a stage of the attempt that is under way here; the stage before it is over."""
 
+    def flush(self) -> None:
+        """Send what has not been sent yet; this may take a while where nobody collects it."""
+
 
 _tracer = Tracer()
 
