@@ -7,6 +7,7 @@ settings unless `bench/chaos/faults/` says otherwise. Dead processes are started
 does. A client submits N short jobs over REST and logs each 202 that it has read. Afterwards none of these may be lost,
 done twice, have an artifact of another hash, or need a human; and the service must have recovered within the bound.
 
+    retried   took more than one attempt: these the fault has hit
     lost      never reached an end
     twice     two committed results (`chaos.reckoning.Tally` says what counts)
     bad hash  artifacts whose downloaded bytes do not have their hash
@@ -29,7 +30,6 @@ import json
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -160,16 +160,18 @@ def main() -> None:
         for fault in chosen:
             console.print(f"{fault.name:<22}{fault.what}")
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: end everything, then tell what there is
     scores: list[Score] = []
     with _folder(asked.work) as folder, contextlib.suppress(KeyboardInterrupt):
         for score in run(chosen, asked.jobs, asked.seed, folder):
             scores.append(score)
             verdict = "skipped" if score.skipped else "BROKEN" if score.broken else "kept"
             console.print(f"{verdict:<9}{score.seconds:5.0f} s")
+            for broken in score.broken:
+                console.print(f"    {broken}", style="red", markup=False)
     console.print(scorecard.table(scores))
     for line in scorecard.words(scores):
-        console.print(line)
+        console.print(line, markup=False)
     if asked.json:
         document = {"jobs": asked.jobs, "seed": asked.seed, "faults": [score.to_json() for score in scores]}
         asked.json.write_text(json.dumps(document, indent=2), encoding="utf-8")

@@ -4,8 +4,8 @@ Its API writes a row, commits, and sends the task. Its task takes about as long 
 not to take the processor from it, and then writes one row that stands for the artifact.
 
 Beyond the defaults: tasks are tried again when Postgres is away; with late acks one message is fetched at a time, and a
-task whose process died is put back. The visibility timeout is 15 s instead of an hour, so that its effect shows within a
-fault. What Octet adds to this is what is compared, so it is not added here: no leases, no look for lost messages, no
+task whose process died is put back. The visibility timeout is 15 s instead of an hour, so that its effect shows within
+a fault. What Octet adds to this is what is compared, so it is not added here: no leases, no look for lost messages, no
 idempotent insert.
 """
 

@@ -23,7 +23,7 @@ _SHOULD_END = {"succeeded"}
 
 @dataclass
 class Tally:
-    """What became of Octet's jobs. All counts but the first must be 0.
+    """What became of Octet's jobs. All counts but the first and the last must be 0.
 
     Attributes:
         acknowledged: Jobs for which the client has read a 202.
@@ -34,6 +34,8 @@ class Tally:
         human: Jobs that somebody has to see to: not ended when nothing moved any more, or ended otherwise than they
             should.
         recovery: Seconds, as `chaos.scene.Strike.affected` defines it; None: nothing was hit.
+        retried: Jobs that took more than one attempt.
+        reasons: What was wrong with those that somebody has to see to, and how many they are.
     """
 
     acknowledged: int
@@ -42,6 +44,7 @@ class Tally:
     wrong: int
     human: int
     recovery: float | None
+    retried: int
     reasons: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -71,6 +74,7 @@ def reckon(scene: Scene, strike: Strike) -> Tally:
         wrong=scene.bed.client.wrong_artifacts(succeeded),
         human=len(unfinished) + len(wrongly),
         recovery=recovery(scene, strike, events),
+        retried=sum(job.attempt > 1 for job in rows.values()),
         reasons=Counter(
             f"{job.state}: {(job.error or {}).get('message', job.message)}" for job in unfinished + wrongly
         ),

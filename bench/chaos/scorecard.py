@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chaos.reckoning import Tally
     from chaos.scene import Fault
 
-_OCTET = ("jobs", "lost", "twice", "bad hash", "human", "recovery")
+_OCTET = ("jobs", "retried", "lost", "twice", "bad hash", "human", "recovery")
 _PEER = "lost / twice / stuck"
 
 
@@ -44,7 +44,8 @@ class Score:
         """A row of the table."""
         if self.tally is None:
             return [self.fault.what, self.skipped or "; ".join(self.broken), *[""] * (len(_OCTET) + 1)]
-        counts = (self.tally.acknowledged, self.tally.lost, self.tally.twice, self.tally.wrong, self.tally.human)
+        octet = self.tally
+        counts = (octet.acknowledged, octet.retried, octet.lost, octet.twice, octet.wrong, octet.human)
         peers = [
             f"{tally.lost} / {tally.twice} / {tally.stuck}" if (tally := self.peers.get(name)) else "-"
             for name in ("late", "early")
@@ -88,7 +89,5 @@ def markdown(scores: Sequence[Score]) -> str:
 
 
 def words(scores: Sequence[Score]) -> list[str]:
-    """What a table has no room for: promises that were broken, and notes."""
-    lines = [f"[red]{score.fault.name}: {broken}[/]" for score in scores for broken in score.broken]
-    lines += [f"{score.fault.name}: {name}: {value}" for score in scores for name, value in score.notes.items()]
-    return lines
+    """What a table has no room for."""
+    return [f"{score.fault.name}: {name}: {value}" for score in scores for name, value in score.notes.items()]
