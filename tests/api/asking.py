@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -75,6 +77,18 @@ def upload_head(key: str, length: int) -> bytes:
     """The head of a request that uploads a model of `length` bytes."""
     lines = ["POST /v1/models HTTP/1.1", "Host: octet", f"Authorization: Bearer {key}", f"Content-Length: {length}"]
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+def together(*requests: Callable[[], httpx.Response]) -> list[httpx.Response]:
+    """The answers to requests that are sent at the same moment."""
+    ready = Barrier(len(requests))
+
+    def send(request: Callable[[], httpx.Response]) -> httpx.Response:
+        ready.wait()
+        return request()
+
+    with ThreadPoolExecutor(len(requests)) as threads:
+        return list(threads.map(send, requests))
 
 
 class Worker:
