@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 ModelRef: TypeAlias = Model | UUID | str
 DatasetRef: TypeAlias = Dataset | UUID | str
+JobRef: TypeAlias = Job | JobHandle | UUID | str
 WebhookRef: TypeAlias = Webhook | UUID | str
 
 M = TypeVar("M", bound=BaseModel)
@@ -160,17 +161,27 @@ class Client:
         """The layers of a model, under the paths its author gave them: what a recipe's layer rules match."""
         return self._transport.get(ModelLayers, f"models/{_id(model)}/layers").data
 
-    def delete_model(self, model: ModelRef) -> None:
-        """Delete a model. Jobs that used it stay; it is refused while a job still needs it."""
-        self._transport.send("DELETE", f"models/{_id(model)}")
+    def delete_model(self, model: ModelRef, *, purge: bool = False) -> None:
+        """Delete a model. It is refused while a job still needs it.
+
+        Args:
+            model: Which.
+            purge: Delete all jobs that used it as well, with all they made; otherwise they stay.
+        """
+        self._transport.send("DELETE", f"models/{_id(model)}", params={"purge": purge})
 
     def dataset(self, dataset_id: UUID | str) -> Dataset:
         """The dataset of that id."""
         return self._transport.get(Dataset, f"datasets/{dataset_id}")
 
-    def delete_dataset(self, dataset: DatasetRef) -> None:
-        """Delete a dataset. Jobs that used it stay; it is refused while a job still needs it."""
-        self._transport.send("DELETE", f"datasets/{_id(dataset)}")
+    def delete_dataset(self, dataset: DatasetRef, *, purge: bool = False) -> None:
+        """Delete a dataset. It is refused while a job still needs it.
+
+        Args:
+            dataset: Which.
+            purge: Delete all jobs that used it as well, with all they made; otherwise they stay.
+        """
+        self._transport.send("DELETE", f"datasets/{_id(dataset)}", params={"purge": purge})
 
     def submit(
         self,
@@ -181,6 +192,7 @@ class Client:
         *,
         name: str | None = None,
         reuse: bool = False,
+        expires_at: datetime | None = None,
         idempotency_key: str | None = None,
     ) -> JobHandle:
         """Queue a job.
@@ -193,13 +205,15 @@ class Client:
             name: A label.
             reuse: Take a job of yours that has succeeded already with the same model, data, recipe and version, if
                 there is one.
+            expires_at: When the job is purged by itself, with its zone; default: by the service's settings.
             idempotency_key: The same key again gives the same job; default: one for this call, so that a request that
                 is repeated after a dropped connection never makes two jobs.
         """
+        more = {"name": name, "reuse": reuse, "expires_at": None if expires_at is None else expires_at.isoformat()}
         response = self._transport.send(
             "POST",
             "jobs",
-            json={**_job(model, recipe, calibration, evaluation), "name": name, "reuse": reuse},
+            json={**_job(model, recipe, calibration, evaluation), **more},
             headers={"Idempotency-Key": idempotency_key} if idempotency_key else {},
         )
         return JobHandle(self._transport, read(Job, response).id)
@@ -219,6 +233,10 @@ class Client:
     def job(self, job_id: UUID | str) -> JobHandle:
         """The job of that id; nothing is asked of the service yet."""
         return JobHandle(self._transport, job_id if isinstance(job_id, UUID) else UUID(job_id))
+
+    def delete_job(self, job: JobRef) -> None:
+        """Purge a job that has ended: its report, figures and events, and its artifacts with their bytes."""
+        self._transport.send("DELETE", f"jobs/{_id(job)}")
 
     def webhooks(self) -> Iterator[Webhook]:
         """Every webhook, newest first; pages are fetched as they are reached."""
@@ -277,5 +295,5 @@ def _job(
     }
 
 
-def _id(reference: Model | Dataset | Webhook | UUID | str) -> str:
+def _id(reference: Model | Dataset | Job | JobHandle | Webhook | UUID | str) -> str:
     return str(reference if isinstance(reference, UUID | str) else reference.id)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -238,3 +239,20 @@ def test_a_service_that_stays_away_is_reported_and_the_part_is_kept(
 
 def _part(file: Path, folder: Path) -> Path:
     return folder / f".{file.name}.{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}.part"
+
+
+def test_a_job_is_purged_and_its_model_with_it(client: Client, done: JobHandle) -> None:
+    model = done.refresh().model
+    client.delete_job(done)
+    with pytest.raises(ServiceError) as caught:
+        done.refresh()
+    assert (caught.value.status, caught.value.code) == (404, "not_found")
+    client.delete_model(model, purge=True)
+    assert list(client.models()) == []
+
+
+def test_a_job_and_an_upload_may_have_an_end(client: Client, tiny_model: Path) -> None:
+    moment = datetime.now(UTC) + timedelta(days=1)
+    model = client.upload_model(tiny_model, expires_at=moment)
+    job = client.submit(model, {"method": "dynamic"}, expires_at=moment)
+    assert model.expires_at == job.refresh().expires_at == moment
