@@ -46,7 +46,7 @@ def start_worker(settings: Settings, database: Database, tmp_path: Path) -> Iter
     del database  # only so that the tables are there
     started: list[WorkerProcess] = []
 
-    def start(**overrides: str) -> WorkerProcess:
+    def start(**overrides: Any) -> WorkerProcess:
         started.append(WorkerProcess(settings, tmp_path / f"worker-{len(started)}.log", **overrides))
         return started[-1]
 

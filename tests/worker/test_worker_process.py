@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from working import ENDLESS, LONGER, QUICK, Desk, WorkerProcess, wait_until
 
 from store import artifacts
+from store.protocol import PROTOCOL
 from store.settings import Settings
+from store.tables import Job
 from worker.artifacts import MEDIA_TYPES
 
 if TYPE_CHECKING:
@@ -94,6 +96,25 @@ def test_cancelling_a_running_job_ends_its_process_and_removes_its_files(
     desk.cancel(job_id)
     assert desk.until_finished(job_id).state == "cancelled"
     wait_until(lambda: not child.is_running() and not scratch.exists())
+
+
+def test_a_job_that_is_hinted_twenty_times_is_done_once(desk: Desk, model: Path) -> None:
+    job_id = desk.submit(model, QUICK)
+    for _ in range(20):
+        desk.hints.publish(job_id)
+    assert desk.until_finished(job_id).state == "succeeded"
+    last = desk.until_finished(desk.submit(model, QUICK))  # by now those hints have been looked at
+    assert (last.state, desk.job(job_id).attempt) == ("succeeded", 1)
+
+
+def test_a_job_that_needs_a_newer_worker_waits_and_holds_up_nobody(desk: Desk, model: Path) -> None:
+    newer = desk.submit(model, QUICK, hint=False)
+    with desk.database.begin() as session:
+        session.execute(update(Job).where(Job.id == newer).values(protocol=PROTOCOL + 1))
+    desk.hints.publish(newer)
+    assert desk.until_finished(desk.submit(model, QUICK)).state == "succeeded"
+    assert desk.job(newer).state == "queued"
+    desk.cancel(newer)
 
 
 def test_a_job_whose_process_is_killed_is_tried_again(desk: Desk, model: Path, worker: WorkerProcess) -> None:

@@ -17,14 +17,14 @@ import psutil
 
 import octet
 from octet.wire import FINISHED
-from server.part import environment
+from server import part
 from store import jobs, keys, uploads, workers
 from store.events import list_events
 from store.hints import Hints
 from store.tables import FIRST_OWNER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from store.database import Database
     from store.settings import Settings
@@ -116,7 +116,9 @@ class Desk:
 class WorkerProcess:
     """`octet-server worker`, with settings that make it quick to notice things."""
 
-    def __init__(self, settings: Settings, log: Path, **overrides: str) -> None:
+    def __init__(
+        self, settings: Settings, log: Path, *, environment: Mapping[str, str] | None = None, **overrides: str
+    ) -> None:
         self.log = log
         values = {
             "DATABASE_URL": settings.database_url,
@@ -132,7 +134,11 @@ class WorkerProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "server", "worker"],
                 # Its own temporary directory: its jobs wait for no one else on this machine to measure.
-                env=environment(TMPDIR=str(log.parent), **{f"OCTET_{name}": value for name, value in values.items()}),
+                env=part.environment(
+                    TMPDIR=str(log.parent),
+                    **{f"OCTET_{name}": value for name, value in values.items()},
+                    **(environment or {}),
+                ),
                 stdout=out,
                 stderr=out,
             )
