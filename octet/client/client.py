@@ -19,6 +19,7 @@ from octet.wire import (
     JobCheck,
     JobEnd,
     JobState,
+    KeyInfo,
     Model,
     ModelLayers,
     Page,
@@ -274,6 +275,10 @@ class Client:
     def workers(self) -> list[Worker]:
         """The workers heard of lately."""
         return self._transport.get(list[Worker], "workers")
+
+    def key_info(self) -> KeyInfo:
+        """The key that this client calls with: whose it is, what it is for, and what is left of what it may use."""
+        return self._transport.get(KeyInfo, "key")
 
     def health(self) -> Health:
         """Whether the service can take and run jobs; `degraded` is an answer, not an error."""

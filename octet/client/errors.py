@@ -23,17 +23,19 @@ class ServiceError(OctetError):
     Attributes:
         status: The HTTP status.
         code: The service's own code for it, for example `not_found`.
+        retry_after: Seconds after which the service asks to try again; 0: it does not say.
     """
 
     code = "service_error"
 
-    def __init__(self, status: int, problem: Problem) -> None:
+    def __init__(self, status: int, problem: Problem, retry_after: float = 0.0) -> None:
         errors = [
             FieldError(field.pointer or field.parameter or "", field.detail, field.hint) for field in problem.errors
         ]
         super().__init__(problem.detail, hint=problem.hint, errors=errors)
         self.status = status
         self.code = problem.type.removeprefix(_TYPE_PREFIX)
+        self.retry_after = retry_after
 
 
 class ServiceUnreachableError(OctetError):
@@ -101,4 +103,5 @@ def refusal(response: httpx.Response) -> OctetError:
             "which is not an answer of Octet.",
             hint="Check the service's address (OCTET_URL).",
         )
-    return ServiceError(response.status_code, problem)
+    retry_after = response.headers.get("retry-after", "")  # in seconds, as this service sends it
+    return ServiceError(response.status_code, problem, float(retry_after) if retry_after.isdecimal() else 0.0)

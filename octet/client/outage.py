@@ -28,12 +28,13 @@ class Outage:
         self._began: float | None = None
         self._pause = _FIRST_PAUSE
 
-    def bear(self, error: OctetError) -> None:
-        """Pause before the next try, or raise `error` if it has been long enough."""
+    def bear(self, error: OctetError, seconds: float = 0.0) -> None:
+        """Pause before the next try, for `seconds` at least, or raise `error` if that would be too long."""
         now = time.monotonic()
         if self._began is None:
             self._began = now
-        if now - self._began >= self._patience:
+        left = self._began + self._patience - now
+        if left <= 0 or seconds > left:
             raise error
-        time.sleep(self._pause)
+        time.sleep(max(self._pause, seconds))
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)

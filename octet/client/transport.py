@@ -77,7 +77,8 @@ class Transport:
 
         Args:
             method: HTTP method. A GET is tried again when a connection drops, and so is a POST: it carries a key, by
-                which the service does it once.
+                which the service does it once. Both are tried again, for as long as the patience lasts, where the
+                service asks for that because there were too many (429).
             path: Below `/v1/`.
             seconds: How long the service may take over the answer, on top of the client's timeout.
             answers: Statuses of 400 and above that are answers here, not errors.
@@ -106,9 +107,12 @@ class Transport:
                 if response.status_code < httpx.codes.BAD_REQUEST or response.status_code in answers:
                     return response
                 refused = self._error(response)
-                if refused.code != _IN_PROGRESS:
+                if method in _REPEATABLE and response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+                    first_try.bear(refused, getattr(refused, "retry_after", 0.0))
+                elif refused.code == _IN_PROGRESS:
+                    first_try.bear(refused)  # the service is at work on what it got before the connection dropped
+                else:
                     raise refused
-                first_try.bear(refused)  # the service is at work on what it got before the connection dropped
 
     def get(self, kind: type[T], path: str, **params: Any) -> T:
         """The answer to a GET, as `kind`; parameters that are None are left out."""
