@@ -52,7 +52,6 @@ class Client:
     def __init__(self, url: str, key: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.http = httpx.Client(base_url=f"{url}/v1/", headers=headers, timeout=_TIMEOUT, trust_env=False)
-        self.repeated = 0
         self.internal_errors = 0
         self.stopped = threading.Event()
 
@@ -74,7 +73,6 @@ class Client:
                     return response
                 said = f"{response.status_code} {response.text}"
                 self.internal_errors += response.status_code == httpx.codes.INTERNAL_SERVER_ERROR
-            self.repeated += 1
             if self.stopped.wait(_PAUSE_SECONDS):
                 raise StoppedError
         raise NotServedError(f"{method} {path} was not answered within {_PATIENCE_SECONDS:g} s; at last: {said}")

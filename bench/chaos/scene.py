@@ -101,15 +101,17 @@ class Scene:
         self._internal_errors = bed.client.internal_errors
 
     def submit(self, count: int | None = None, rate: float = RATE) -> Submission:
-        """Have short jobs submitted in the background, to Octet and to its peers."""
-        submission = self.submit_with(SHORT, count, rate)
+        """Have short jobs submitted in the background, to Octet."""
+        return self.submit_with(SHORT, count, rate)
+
+    def submit_to_peers(self, count: int | None = None, rate: float = RATE) -> None:
+        """Have jobs submitted in the background to Octet's peers."""
         first, self.asked_of_peers = self.asked_of_peers, self.asked_of_peers + (count or self.jobs)
         numbers = range(first, self.asked_of_peers)
         self._submissions += [peer.submit(self.batch, numbers, rate) for peer in self.peers]
-        return submission
 
     def submit_with(self, recipe: dict[str, Any], count: int | None = None, rate: float = RATE) -> Submission:
-        """Have jobs submitted in the background, to Octet alone."""
+        """Have jobs of this recipe submitted in the background, to Octet."""
         group = len(self._submissions)
 
         def one(number: int) -> None:
@@ -145,8 +147,15 @@ class Scene:
         wait_until(condition, what, seconds)
 
     def until_under_way(self) -> None:
-        """Return in the middle of it: a tenth of the jobs have ended, a worker holds another, and more are coming."""
-        self.until(lambda: self.ended() >= self.jobs // 10 and self.busy_workers(), "the jobs are under way")
+        """Return in the middle of it: a tenth of the jobs have ended, and a worker holds another.
+
+        The peers, whose tasks sleep, would be through by then: they are given their jobs now, and have done a few.
+        """
+        self.until(lambda: self.ended() >= self.jobs // 10, "jobs have ended")
+        self.submit_to_peers()
+        for peer in self.peers:
+            self.until(lambda peer=peer: peer.done(self.batch), f"{peer.name} has done jobs")
+        self.until(self.busy_workers, "a worker holds a job")
         time.sleep(self.random.uniform(0.0, 0.5))  # at some moment of a job's life, as the seed has it
 
     def ended(self) -> int:

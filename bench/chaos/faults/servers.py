@@ -117,11 +117,14 @@ def crash_before_publishing(scene: Scene) -> Strike:
     Redis is stopped, so that publishing waits; once rows are committed, the API is killed, and then Redis, so that
     nothing is left in a buffer. What the client submits at that moment has no answer yet, and it asks again.
     """
-    scene.submit(rate=1000.0, count=max(4, scene.jobs // 10))
+    some = max(4, scene.jobs // 10)
+    scene.submit(some, rate=1000.0)
+    scene.submit_to_peers(some, rate=1000.0)
     scene.join()
     scene.bed.redis.send(signal.SIGSTOP)
     before = len(scene.rows())
     scene.submit(rate=1000.0)
+    scene.submit_to_peers(rate=1000.0)
     scene.until(lambda: len(scene.rows()) >= before + 4, "jobs are committed")
     scene.bed.api.kill()
     for peer in scene.peers:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import TYPE_CHECKING
 
 from chaos.bed import Setup
 from chaos.scene import Fault, Scene, Strike
 from octet.report import Report
 from store.settings import Settings
 
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from chaos.processes import Process
+
 HOUR = 3600
 _LEASE = Settings.model_fields["lease_seconds"].default
 _GRACE = Settings.model_fields["grace_seconds"].default
 _SLACK_SECONDS = 8.0
 _EPOCHS = 40
+_LASTING = {"method": "dynamic", "measure": {"seconds": 1.5 * _GRACE, "layers": False}}
 _TRAINED = {
     "method": "qat",
     "calibration": {"source": "synthetic", "samples": 64},
@@ -32,7 +39,7 @@ def stopped_past_its_lease(scene: Scene) -> Strike:
     scene.until_under_way()
     worker = scene.a_busy_worker()
     worker.send(signal.SIGSTOP)
-    held = {job.id for job in scene.bed.held_by(worker)}
+    held = _ids(scene, worker)
     over = time.time()
     peers = [process for peer in scene.peers for process in scene.random.choice(peer.workers).tree()]
     for process in peers:
@@ -50,17 +57,23 @@ def clocks_off(scene: Scene) -> Strike:
     scene.submit()
     scene.until_under_way()
     worker = scene.a_busy_worker()
-    held = {job.id for job in scene.bed.held_by(worker)}
+    held = _ids(scene, worker)
     worker.kill()
     return Strike(over=time.time(), affected=held)
 
 
 def asked_to_stop(scene: Scene) -> Strike:
-    """Each worker is asked to stop while it holds a job, and started again: twice round."""
+    """Each worker is asked to stop while it holds a job, and started again: twice round.
+
+    One job lasts for longer than the grace period: that one has to be handed back.
+    """
+    lasting = scene.submit_one("lasting", _LASTING)
     scene.submit()
-    scene.until_under_way()
+    scene.submit_to_peers()
+    scene.until(lambda: scene.job(lasting).stage == "measure", "the lasting job measures")
+    workers = sorted(scene.bed.workers, key=lambda worker: lasting not in _ids(scene, worker))
     strike, slowest = Strike(over=time.time(), affected=set()), 0.0
-    for worker in scene.bed.workers * 2:
+    for worker in workers * 2:
         scene.until(lambda worker=worker: scene.bed.held_by(worker) or not scene.unfinished(), "it holds a job")
         began = time.monotonic()
         worker.down(signal.SIGTERM)
@@ -74,6 +87,7 @@ def asked_to_stop(scene: Scene) -> Strike:
     counted = [job.id for job in scene.rows() if job.attempt - job.released > 1]
     strike.promise(not counted, f"{len(counted)} jobs had an attempt counted against them")
     strike.promise(slowest < _GRACE + _SLACK_SECONDS, f"a worker took {slowest:.0f} s to stop")
+    strike.promise(scene.job(lasting).released > 0, "the job that lasts was not handed back")
     strike.notes |= {
         "slowest stop, s": round(slowest, 1),
         "jobs handed back": sum(job.released > 0 for job in scene.rows()),
@@ -81,12 +95,16 @@ def asked_to_stop(scene: Scene) -> Strike:
     return strike
 
 
+def _ids(scene: Scene, worker: Process) -> set[UUID]:
+    return {job.id for job in scene.bed.held_by(worker)}
+
+
 def killed_while_training(scene: Scene) -> Strike:
     """A worker is killed in the middle of QAT. The next attempt goes on from the checkpoint."""
     jobs = [scene.submit_one(f"qat-{number}", _TRAINED) for number in range(2)]
     scene.until(lambda: all(scene.job(job_id).checkpoint_sha256 for job_id in jobs), "both have a checkpoint")
     worker = scene.a_busy_worker()
-    held = {job.id for job in scene.bed.held_by(worker)}
+    held = _ids(scene, worker)
     worker.kill()
     strike = Strike(over=time.time(), affected=held)
     scene.settle()
