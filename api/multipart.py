@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _MAX_FIELD = 4096  # bytes of a text field: a label
+_MAX_BOUNDARY = 70  # RFC 2046, section 5.1.1
 _HOW = "Send one file in the field `file`, for example with `curl -F file=@model.pt2`."
 
 
@@ -26,8 +27,10 @@ class FileForm:
 
     def __init__(self, content_type: str) -> None:
         _, options = parse_options_header(content_type)
-        if b"boundary" not in options:
-            raise InvalidRequestError("The form's Content-Type names no boundary.", hint=_HOW)
+        boundary = options.get(b"boundary", b"")
+        if not 1 <= len(boundary) <= _MAX_BOUNDARY:
+            said = f"The form's Content-Type names no boundary of 1 to {_MAX_BOUNDARY} characters."
+            raise InvalidRequestError(said, hint=_HOW)
         self.file_name: str | None = None
         self.name: str | None = None
         self._file_data: list[bytes] = []
@@ -36,7 +39,7 @@ class FileForm:
         self._field = ""
         self._in_file = self._ended = False
         self._parser = MultipartParser(
-            options[b"boundary"],
+            boundary,
             {
                 "on_part_begin": self._part_begin,
                 "on_header_field": self._header_field,

@@ -176,6 +176,13 @@ def test_a_form_is_refused(form: bytes, status: int, code: str, api: httpx.Clien
     assert not any(spool.iterdir())
 
 
+@pytest.mark.parametrize("boundary", ["", f"; boundary={'x' * 71}", f"; boundary={'x' * 300}", '; boundary=""'])
+def test_a_form_without_a_boundary_that_is_one_is_refused(boundary: str, api: httpx.Client) -> None:
+    answer = api.post("models", content=b"--x--", headers={"Content-Type": f"multipart/form-data{boundary}"})
+
+    assert problem(answer) == (422, "invalid_request")
+
+
 def test_two_files_in_a_form_are_refused(api: httpx.Client, model_file: bytes, database: Database, spool: Path) -> None:
     answer = api.post("models", files=[("file", ("a.pt2", model_file)), ("file", ("b.pt2", model_file))])
 
