@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from storing import OWNER, queue, start, together
 
 from store import audit, jobs, keys, leases, outbox, webhooks
@@ -36,12 +38,31 @@ def make(session: Session, actor: Actor, **values: Any) -> Webhook:
     return webhooks.create(session, actor, **given)
 
 
+def cancel(database: Database, job_id: UUID) -> str:
+    with database.begin() as session:
+        return jobs.cancel(session, job_id, owner_id=OWNER).state
+
+
 def end_a_job(database: Database) -> UUID:
     """Cancels one that was queued."""
     with database.begin() as session:
         job = queue(session)
-        jobs.cancel(session, job.id, owner_id=OWNER)
-        return job.id
+    cancel(database, job.id)
+    return job.id
+
+
+def wait_until_one_waits(database: Database) -> None:
+    """Until somebody waits for a lock of somebody else."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    end = time.monotonic() + 30
+    while True:
+        with database.begin() as session:
+            if session.scalar(waiting):
+                return
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def take(database: Database, *busy: UUID, limit: int = 100) -> list[Message]:
@@ -163,15 +184,16 @@ def test_there_is_no_message_of_an_end_that_did_not_come_to_be(database: Databas
 
 
 def test_a_webhook_that_is_deleted_as_a_job_ends_does_not_keep_it_from_ending(database: Database, actor: Actor) -> None:
-    for _ in range(5):
-        with database.begin() as session:
-            webhook, job = make(session, actor), queue(session)
-        ends = together(
-            database,
-            lambda session, job=job: jobs.cancel(session, job.id, owner_id=OWNER).state,
-            lambda session, id_=webhook.id: webhooks.delete_webhook(session, actor, id_, owner_id=OWNER),
-        )
-        assert ends == ["cancelled", None]
+    with database.begin() as session:
+        webhook, job = make(session, actor), queue(session)
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as deleting:
+            webhooks.delete_webhook(deleting, actor, webhook.id, owner_id=OWNER)
+            deleting.flush()
+            ending = pool.submit(cancel, database, job.id)
+            wait_until_one_waits(database)
+        assert ending.result(30) == "cancelled"
+    assert messages(database) == []
 
 
 def test_a_message_is_taken_by_one_worker(database: Database, actor: Actor) -> None:
@@ -180,6 +202,16 @@ def test_a_message_is_taken_by_one_worker(database: Database, actor: Actor) -> N
     end_a_job(database)
     taken = together(database, *[lambda session: outbox.take(session, busy=(), limit=10)] * 4)
     assert sorted(map(len, taken)) == [0, 0, 0, 1]
+
+
+def test_nobody_waits_for_a_worker_that_is_taking_a_message(database: Database, actor: Actor) -> None:
+    with database.begin() as session:
+        make(session, actor)
+    end_a_job(database)
+    with database.begin() as one, database.begin() as other:
+        other.execute(text("SET LOCAL lock_timeout = '2s'"))
+        assert len(outbox.take(one, busy=(), limit=10)) == 1
+        assert outbox.take(other, busy=(), limit=10) == []
 
 
 def test_a_webhook_gets_one_message_at_a_time_and_a_busy_one_none(database: Database, actor: Actor) -> None:
