@@ -23,7 +23,8 @@ _log = structlog.get_logger("api")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-# The page has no inline script or style and talks to nobody but this service; `blob:` is how it saves downloads.
+# The page has no inline script or style, talks to nobody but this service, and sends no form without its script: that
+# would put a key into an address.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -106,7 +106,9 @@ class Job(_Message):
     stage: Stage | None = Field(None, description="What the worker is doing; null before it starts.")
     progress: float = Field(0.0, description="Share of the work that is done, 0 to 1.")
     message: str = ""
-    queue_position: int | None = Field(None, description="Jobs that will start before this one; null once started.")
+    queue_position: int | None = Field(
+        None, description="Jobs of the same owner that will start before this one; null once started."
+    )
     attempt: int = Field(0, description="How many workers have started it.")
     model: UUID
     recipe: Recipe

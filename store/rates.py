@@ -63,7 +63,7 @@ class Rates:
                 async with asyncio.timeout(_PATIENCE_SECONDS):
                     count = await self._shared.incr(name, WINDOW_SECONDS)
             except (RedisError, OSError) as error:  # the latter includes running out of time
-                _log.warning("Redis does not answer; each process counts requests for itself", error=str(error))
+                _log.warning("Redis does not answer; each process counts requests for itself", error=repr(error))
                 self._away_until = time.monotonic() + _AWAY_SECONDS
             else:
                 self._away_until = None

@@ -26,7 +26,10 @@ def get_key(caller: Caller, session: Transaction) -> wire.KeyInfo:
 
 
 @public.post(
-    "/session", status_code=201, summary="Sign in", responses=problems.documented("unauthorized", "invalid_request")
+    "/session",
+    status_code=201,
+    summary="Sign in",
+    responses=problems.documented("unauthorized", "cross_site", "invalid_request"),
 )
 def sign_in(asked: wire.SessionCreate, request: Request, response: Response, service: Parts) -> wire.KeyInfo:
     """For pages: sets a cookie that no script can read. It is as good as the key until it ends or you sign out."""
