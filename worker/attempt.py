@@ -99,6 +99,7 @@ class Attempt:
         seconds = min(self._settings.job_timeout_seconds, assignment.recipe.timeout_seconds or math.inf)
         keep = partial(self._keep, assignment.checkpoint)
         watch(self._child, self._alarm, self._reporter, seconds=seconds, on_checkpoint=keep)
+        self._child.kill()  # or it could exchange what it left while that is looked at
         artifacts = collect(assignment.output, limit=artifact_bytes(self._settings))
         report = read_report(assignment.output, model_sha256=model_sha256)
         return End("succeeded", partial(leases.succeed, report=report, artifacts=artifacts))

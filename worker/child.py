@@ -17,6 +17,7 @@ from octet.pipeline.trial import is_out_of_memory
 from octet.progress import Progress
 from octet.wire import JobError
 from worker.checker import Checker
+from worker.limits import out_of_memory
 from worker.protocol import INTERNAL_ERROR, Advanced, Assignment, Checkpointed, Failed, Finished, Message, Ready
 
 if TYPE_CHECKING:
@@ -85,9 +86,5 @@ def _in_words(error: Exception, limits: Limits) -> JobError:
     if isinstance(error, OctetError):
         return JobError(code=error.code, message=error.message, hint=error.hint)
     if is_out_of_memory(error):
-        return JobError(
-            code="out_of_memory",
-            message=f"The job needs more memory than the {limits.memory_bytes / 2**30:.1f} GiB that a job may use.",
-            hint="Use smaller batches (calibration, training, measure), or ask for a higher OCTET_JOB_MEMORY_BYTES.",
-        )
+        return out_of_memory(limits)
     return INTERNAL_ERROR

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from octet.wire import SandboxLayer
     from worker.protocol import Channel
+    from worker.sandbox import Limits
     from worker.warmth import WarmProcess
 
 LOG_TAIL_BYTES = 16 * 2**10
@@ -39,6 +40,7 @@ class Child:
     Attributes:
         warm: What it was forked from.
         scratch: Its directory.
+        limits: What it may use.
         sandbox: What stands around it.
         channel: Over which it is given its assignment, and says how it comes along.
         pid: Its process id, and that of its process group.
@@ -51,11 +53,13 @@ class Child:
         channel: Channel,
         log: BufferedRandom,
         *,
+        limits: Limits,
         sandbox: list[SandboxLayer],
         pids: tuple[int, int],
     ) -> None:
         self.warm = warm
         self.scratch = scratch
+        self.limits = limits
         self.sandbox = sandbox
         self.channel = channel
         self.pid, self._pid_there = pids

@@ -12,7 +12,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from octet.progress import Progress
 from octet.recipe import Recipe
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
+MAX_MESSAGE = 500  # characters of the one line for people
 MAX_LINE = 64 * 1024  # what a child says is short; anything longer is not the protocol
 
 
@@ -103,6 +104,11 @@ class Advanced(BaseModel):
     kind: Literal["advanced"] = "advanced"
     progress: Progress
 
+    @field_validator("progress")
+    @classmethod
+    def _short(cls, progress: Progress) -> Progress:
+        return progress.model_copy(update={"message": progress.message[:MAX_MESSAGE]})
+
 
 class Checkpointed(BaseModel):
     """The checkpoint has been replaced by one that is further."""
@@ -115,6 +121,14 @@ class Failed(BaseModel):
 
     kind: Literal["failed"] = "failed"
     error: JobError
+
+    @field_validator("error")
+    @classmethod
+    def _an_identifier(cls, error: JobError) -> JobError:
+        if not error.code.isidentifier():
+            msg = "an error's code is an identifier"
+            raise ValueError(msg)
+        return error
 
 
 class Finished(BaseModel):

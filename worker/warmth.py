@@ -57,7 +57,7 @@ class WarmProcess:
         self._closed = False
         self._home = Path(tempfile.mkdtemp(prefix="octet-jobs-"))
         self._home.chmod(0o711)  # its children are other users, and pass through to their own
-        room = furnish(self._home, settings, slot=next(_SLOTS))
+        self._room = room = furnish(self._home, settings, slot=next(_SLOTS))
         wrapping = namespaces.bubblewrap(room)
         room.wrapped = wrapping is not None
         self._control, theirs = socket.socketpair()
@@ -120,7 +120,8 @@ class WarmProcess:
             channel.close()
             log.close()
             raise
-        return Child(self, scratch, channel, log, sandbox=ready.sandbox, pids=(pid or forked.pid, forked.pid))
+        pids = (pid or forked.pid, forked.pid)
+        return Child(self, scratch, channel, log, limits=self._room.limits, sandbox=ready.sandbox, pids=pids)
 
     def bury(self, pid: int, patience: float) -> int | None:
         """End a child that has `patience` seconds to end by itself; its exit status if it did."""

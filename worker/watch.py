@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from octet.errors import TimedOutError
+from worker import usage
 from worker.protocol import Advanced, Checkpointed, Failed, Finished, ProtocolError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Crashed(Exception):  # noqa: N818 - likewise
 
 
 class Refused(Exception):  # noqa: N818 - likewise
-    """The child has said why the job cannot be done."""
+    """The job cannot be done; the child has said why, or uses more than it may."""
 
     def __init__(self, error: JobError) -> None:
         super().__init__(error.message)
@@ -52,6 +53,7 @@ def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_
         Interrupted, Crashed, Refused, TimedOutError: As they say.
     """
     deadline = time.monotonic() + seconds
+    look = 0.0
     while True:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
@@ -61,10 +63,14 @@ def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_
                 "service's OCTET_JOB_TIMEOUT_SECONDS.",
             )
         due = reporter.due()
-        timeout = remaining if due is None else min(due, remaining)
+        timeout = min(remaining, usage.SECONDS if due is None else due)
         readable = select.select([child.channel.fileno(), alarm.fileno()], [], [], timeout)[0]
         if alarm.reason is not None:
             raise Interrupted(alarm.reason)
+        if time.monotonic() >= look:
+            look = time.monotonic() + usage.SECONDS
+            if error := usage.overdrawn(child):
+                raise Refused(error)
         if child.channel.fileno() in readable and _listen(child, reporter, on_checkpoint):
             return
         reporter.tell()

@@ -20,7 +20,7 @@ from octet.artifact.files import (
     write_report,
     written_whole,
 )
-from octet.artifact.manifest import FileFacts, Manifest
+from octet.manifest import FileFacts, Manifest
 
 __all__ = [
     "Check",

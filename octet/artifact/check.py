@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from octet.artifact.manifest import Manifest, facts_of
 from octet.errors import VerificationFailedError
+from octet.manifest import Manifest, facts_of
 from octet.report import Verification
 
 VERIFY_TIMEOUT = 300.0

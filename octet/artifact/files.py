@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from octet import torchscript
-from octet.artifact.manifest import Manifest, facts_of
 from octet.errors import DestinationExistsError
+from octet.manifest import Manifest, facts_of
 from octet.state import kept
 from octet.version import __version__
 

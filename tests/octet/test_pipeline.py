@@ -16,7 +16,6 @@ from tiny_models import MODELS, inputs_of, make
 import octet
 from octet import artifact
 from octet.artifact import check
-from octet.artifact.manifest import Manifest
 from octet.errors import (
     DestinationExistsError,
     InvalidDatasetError,
@@ -24,6 +23,7 @@ from octet.errors import (
     TimedOutError,
     VerificationFailedError,
 )
+from octet.manifest import Manifest
 from octet.pipeline import quantize
 from octet.recipe import Recipe
 from octet.report import Report

@@ -7,11 +7,71 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.artifacts import BadOutputError, open_plain
+from octet.manifest import Manifest, facts_of
+from octet.recipe import Recipe
+from worker.artifacts import MEDIA_TYPES, BadOutputError, collect, open_plain, read_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+
+def _another_name_for(path: Path, text: str) -> None:
+    path.with_suffix(".other").write_text(text)
+    path.hardlink_to(path.with_suffix(".other"))
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """What a job that did nothing would leave, by its own account."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in set(MEDIA_TYPES) - {"manifest.json"}:
+        (folder / name).write_text("{}")
+    manifest = Manifest(
+        octet_version="1",
+        torch_version="2",
+        engine="x86",
+        reduce_range=False,
+        cpu_flags=(),
+        threads=1,
+        tolerance=0.0,
+        inputs=(),
+        outputs=(),
+        recipe=Recipe(),
+        files={path.name: facts_of(path) for path in folder.iterdir()},
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    return folder
+
+
+def test_what_the_manifest_says_is_collected(output: Path) -> None:
+    assert {name for name, _, _ in collect(output, limit=2**20)} == set(MEDIA_TYPES)
+
+
+def test_a_file_that_is_not_the_manifests_is_refused(output: Path) -> None:
+    (output / "model.pt").write_text("[]")
+    with pytest.raises(BadOutputError, match="about other files"):
+        collect(output, limit=2**20)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"format": 1}', "\x00", " " * (33 * 2**20)])
+def test_a_manifest_that_is_none_is_refused(output: Path, text: str) -> None:
+    (output / "manifest.json").write_text(text)
+    with pytest.raises(BadOutputError, match="manifest"):
+        collect(output, limit=2**30)
+
+
+def test_a_directory_by_another_name_is_not_looked_into(output: Path) -> None:
+    link = output.with_name("link")
+    link.symlink_to(output)
+    with pytest.raises(BadOutputError, match="not a directory"):
+        collect(link, limit=2**20)
+
+
+def test_a_report_that_is_none_is_refused(output: Path) -> None:
+    with pytest.raises(BadOutputError, match="report"):
+        read_report(output, model_sha256="")
 
 
 def test_a_plain_file_is_opened(tmp_path: Path) -> None:
@@ -25,6 +85,7 @@ def test_a_plain_file_is_opened(tmp_path: Path) -> None:
     [
         (lambda _: None, "left no"),
         (lambda path: path.symlink_to("/etc/hostname"), "not a plain file"),
+        (lambda path: _another_name_for(path, "12345"), "not a plain file"),
         (os.mkfifo, "not a plain file"),
         (lambda path: path.mkdir(), "not a plain file"),
         (lambda path: path.write_bytes(b"123456"), "has 6 bytes; 5 are allowed"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 from working import wait_until
 
 from worker.alarm import Alarm
+from worker.sandbox import LAYERS
 from worker.warmth import WarmProcess
 
 if TYPE_CHECKING:
@@ -85,6 +87,24 @@ def test_it_ends_with_its_children_when_the_runner_hangs_up(own: WarmProcess) ->
     assert not process.is_running()
     assert not home.exists()
     child.close()
+
+
+@pytest.mark.parametrize("path", [os.environ["PATH"], ""], ids=["with what is installed", "without bubblewrap"])
+def test_what_stands_around_its_children_is_known(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    if path and not shutil.which("bwrap"):
+        pytest.skip("bubblewrap is not installed")
+    monkeypatch.setenv("PATH", path)
+    warm, alarm = WarmProcess(settings), Alarm()
+    assert warm.until_warm(alarm)
+    assert [layer.name for layer in warm.sandbox] == [layer.name for layer in LAYERS]
+    assert all(layer.detail for layer in warm.sandbox)
+    assert {layer.name for layer in warm.sandbox if layer.holds} >= {"limits", "no_new_privs"}
+    by = {layer.name: layer.detail for layer in warm.sandbox}["namespaces"]
+    assert ("bubblewrap" in by) == bool(path) or "may" in by
+    warm.close()
+    alarm.close()
 
 
 def test_an_alarm_ends_the_wait_for_one_that_still_loads_torch(settings: Settings) -> None:

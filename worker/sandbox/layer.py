@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 class Limits(BaseModel):
-    """What a job's process may use; each becomes a resource limit of the process."""
+    """What a job's process may use. The kernel sees to all but the last, at which the runner looks now and then."""
 
     memory_bytes: int
     cpu_seconds: int
     file_bytes: int = Field(description="Size of the largest file that it may write.")
+    scratch_bytes: int = Field(description="What it may have on disk at a time.")
 
 
 class Room(BaseModel):

@@ -1,0 +1,98 @@
+"""What a job's process uses of what no resource limit of the kernel's counts: shared memory, and the disk in total."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from stat import S_ISREG
+from typing import TYPE_CHECKING
+
+import psutil
+
+from worker.limits import out_of_disk, out_of_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from octet.wire import JobError
+    from worker.process import Child
+
+SECONDS = 0.5  # between two looks
+MAX_FILES = 10_000
+MAX_DEPTH = 20  # of directories in directories
+_BLOCK = 512  # of st_blocks: stat(2)
+_OWN_MEMORY = ("RssAnon:", "RssShmem:", "VmSwap:")  # proc_pid_status(5); files that are mapped are not among them
+
+
+class TooMuch(Exception):  # noqa: N818 - an event, not a mistake
+    """There is more than may be."""
+
+
+def overdrawn(child: Child) -> JobError | None:
+    """Why the child has to be ended, if it uses more than it may."""
+    if memory(child.pid) > child.limits.memory_bytes:
+        return out_of_memory(child.limits)
+    try:
+        used = sum(_sizes(child.scratch)) + _unseen(child.pid, child.scratch)
+    except TooMuch:
+        return out_of_disk(child.limits)
+    return out_of_disk(child.limits) if used > child.limits.scratch_bytes else None
+
+
+def memory(pid: int) -> int:
+    """Bytes of memory that belong to a process; 0 if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        with suppress(psutil.Error):  # also where there is no /proc
+            return int(psutil.Process(pid).memory_info().rss)
+        return 0
+    fields = (line.split() for line in status.splitlines() if line.startswith(_OWN_MEMORY))
+    return sum(int(field[1]) * 1024 for field in fields)
+
+
+def _sizes(scratch: Path) -> Iterator[int]:
+    """The bytes on disk of everything in a directory.
+
+    Raises:
+        TooMuch: If there are too many of them, or some where nobody can look.
+    """
+    files, waiting = 0, [(str(scratch), 0)]
+    while waiting:
+        directory, depth = waiting.pop()
+        try:
+            with os.scandir(directory) as found:
+                entries = list(islice(found, MAX_FILES + 1))
+        except FileNotFoundError:  # it was there a moment ago
+            continue
+        except OSError as error:
+            raise TooMuch from error
+        files += len(entries)
+        if files > MAX_FILES or depth > MAX_DEPTH:
+            raise TooMuch
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                yield entry.stat(follow_symlinks=False).st_blocks * _BLOCK
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((entry.path, depth + 1))
+
+
+def _unseen(pid: int, scratch: Path) -> int:
+    """The bytes on disk of files that a process has open, or mapped, under no name now; 0 where nobody can look."""
+    process, found = Path(f"/proc/{pid}"), {}
+    with suppress(OSError):
+        for path in (*(process / "fd").iterdir(), *_mapped(process, scratch)):
+            with suppress(OSError):
+                status = path.stat()
+                if not status.st_nlink and S_ISREG(status.st_mode):
+                    found[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK
+    return sum(found.values())
+
+
+def _mapped(process: Path, scratch: Path) -> Iterator[Path]:
+    """The deleted files among what is mapped, under the names that the kernel has for root (proc_pid_map_files(5))."""
+    for line in (process / "maps").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.endswith(" (deleted)") and scratch.name in line:
+            yield process / "map_files" / line.split(maxsplit=1)[0]
