@@ -139,6 +139,8 @@ def run(faults: Sequence[Fault], jobs: int, seed: int, folder: Path) -> Iterator
             score.seconds = time.monotonic() - began
             yield score
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not cut the ending short
+            signal.signal(number, signal.SIG_IGN)
         beds.close()
 
 

@@ -139,11 +139,7 @@ class Bed:
         temporary.mkdir(parents=True, exist_ok=True)
         environment = {**self._environment, "TMPDIR": str(temporary), "PYTHONPATH": str(checkout)}
         if clock:
-            environment |= {
-                "LD_PRELOAD": "libfaketime.so.1",
-                "FAKETIME": f"{clock:+d}s",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }
+            environment |= _clock_off(clock)
         return Process(
             name,
             [sys.executable, "-P", "-m", "server", command, "--with-parent"],
@@ -231,6 +227,18 @@ class Bed:
         """A connection to Redis."""
         with redis.Redis.from_url(self.redis_url) as connection:
             yield connection
+
+
+def _clock_off(seconds: int) -> dict[str, str]:
+    """What makes a process see another time of day; what `time.monotonic` says stays as it is."""
+    library = subprocess.run(
+        ["faketime", "-m", "now", "printenv", "LD_PRELOAD"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return {
+        "LD_PRELOAD": library.stdout.strip(),
+        "FAKETIME": f"{seconds:+d}s",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 _HAS_ENGINES: Any = Worker.engines != []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from chaos.bed import Setup
@@ -59,11 +61,21 @@ def clocks_off(scene: Scene) -> Strike:
     worker = scene.a_busy_worker()
     held = _ids(scene, worker)
     worker.kill()
-    return Strike(over=time.time(), affected=held)
+    strike = Strike(over=time.time(), affected=held)
+    for each, clock in zip(scene.bed.workers, scene.bed.setup.clocks, strict=True):
+        off = _logged_at(each) - time.time()
+        strike.promise(abs(off - clock) < HOUR / 2, f"the clock of {each.name} was off by {off:.0f} s")
+    return strike
+
+
+def _logged_at(worker: Process) -> float:
+    """When a worker wrote the latest line of its log, by its own clock."""
+    *_, latest = re.findall(r'"timestamp": "([^"]+)"', worker.log.read_text(encoding="utf-8"))
+    return datetime.fromisoformat(latest).timestamp()
 
 
 def asked_to_stop(scene: Scene) -> Strike:
-    """Each worker is asked to stop while it holds a job, and started again: twice round.
+    """Each worker is asked to stop while it holds a job, and started again.
 
     One job lasts for longer than the grace period: that one has to be handed back.
     """
@@ -73,7 +85,7 @@ def asked_to_stop(scene: Scene) -> Strike:
     scene.until(lambda: scene.job(lasting).stage == "measure", "the lasting job measures")
     workers = sorted(scene.bed.workers, key=lambda worker: lasting not in _ids(scene, worker))
     strike, slowest = Strike(over=time.time(), affected=set()), 0.0
-    for worker in workers * 2:
+    for worker in workers:
         scene.until(lambda worker=worker: scene.bed.held_by(worker) or not scene.unfinished(), "it holds a job")
         began = time.monotonic()
         worker.down(signal.SIGTERM)
@@ -128,6 +140,6 @@ FAULTS = (
         setup=Setup(clocks=(HOUR, -HOUR)),
         peers=False,
     ),
-    Fault("worker-terminated", "SIGTERM of each worker mid-job, twice", asked_to_stop),
+    Fault("worker-terminated", "SIGTERM of each worker mid-job", asked_to_stop),
     Fault("qat-killed", "SIGKILL of a worker in the middle of QAT", killed_while_training, bound=40, peers=False),
 )
