@@ -94,7 +94,8 @@ def befall(bed: Bed, fault: Fault, jobs: int, seed: int, paths: dict[str, Path])
         scene.join()
         with ThreadPoolExecutor() as pool:
             numbers = range(scene.asked_of_peers)
-            peers = {peer.name: pool.submit(peer.settle, scene.batch, numbers) for peer in scene.peers}
+            by_row = strike.unanswered
+            peers = {peer.name: pool.submit(peer.settle, scene.batch, numbers, by_row=by_row) for peer in scene.peers}
             scene.settle()
             score.peers = {name: tally.result() for name, tally in peers.items()}
         score.tally = reckon(scene, strike)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psycopg
@@ -31,8 +32,8 @@ CREATE TABLE IF NOT EXISTS peer_jobs (id uuid PRIMARY KEY, peer text, batch text
 CREATE TABLE IF NOT EXISTS peer_artifacts (id serial PRIMARY KEY, job uuid);
 """
 _DONE = """
-SELECT number, count(artifact.id) FROM peer_jobs job LEFT JOIN peer_artifacts artifact ON artifact.job = job.id
-WHERE peer = %s AND batch = %s GROUP BY number
+SELECT job.id, number, count(artifact.id) FROM peer_jobs job LEFT JOIN peer_artifacts artifact ON artifact.job = job.id
+WHERE peer = %s AND batch = %s GROUP BY job.id
 """
 # A task lasts 0.2 s, and a message that was taken and lost comes back after the visibility timeout of 15 s: what has
 # not moved for longer than that does not move any more.
@@ -105,26 +106,36 @@ class Peer:
         """The prefork processes, which do the tasks."""
         return [child for worker in self.workers for child in worker.tree()[1:]]
 
-    def done(self, batch: str) -> dict[int, int]:
-        """How often each job was done, by its number."""
+    def done(self, batch: str, *, by_row: bool = False) -> Counter[Any]:
+        """How often each job was done, by its number, which the client gave it, or row by row."""
+        done: Counter[Any] = Counter()
         with psycopg.connect(self._bed.database_url) as connection:
-            return dict(connection.execute(_DONE, [self.name, batch]).fetchall())
+            for row, number, times in connection.execute(_DONE, [self.name, batch]):
+                done[row if by_row else number] += times
+        return done
 
-    def settle(self, batch: str, numbers: range) -> PeerTally:
-        """Wait until everything is done, or nothing moves any more; then count."""
+    def settle(self, batch: str, numbers: range, *, by_row: bool) -> PeerTally:
+        """Wait until everything is done, or nothing moves any more; then count.
+
+        Args:
+            batch: The jobs' batch.
+            numbers: Of the jobs that were acknowledged.
+            by_row: Count every row that was committed, acknowledged or not.
+        """
         moved, before = time.monotonic(), (-1, -1)
         while True:
-            done = self.done(batch)
-            now = sum(done.values()), (waiting := self._waiting())
+            done = self.done(batch, by_row=by_row)
+            now = done.total(), (waiting := self._waiting())
             if now != before:
                 moved, before = time.monotonic(), now
             if time.monotonic() - moved > (_QUIET_SECONDS if waiting else _EMPTY_SECONDS):
                 break
             time.sleep(10 * POLL_SECONDS)
-        twice = sum(done.get(number, 0) > 1 for number in numbers)
-        missing = sum(not done.get(number) for number in numbers)
+        promised = list(done) if by_row else numbers
+        twice = sum(done[each] > 1 for each in promised)
+        missing = sum(not done[each] for each in promised)
         lost, stuck = (0, missing) if waiting else (missing, 0)
-        return PeerTally(len(numbers), lost, twice, stuck)
+        return PeerTally(len(promised), lost, twice, stuck)
 
     def _waiting(self) -> int:
         """Messages that wait in Redis, or were taken and not acknowledged."""

@@ -56,6 +56,7 @@ class Strike:
         over: When it was over, as `time.time()`: recovery counts from then on.
         affected: The jobs that were hit. Recovery is over when the last of them was taken up again, or had ended. None:
             a server was hit, and recovery is over when every worker has taken up a job again.
+        unanswered: Requests were cut off after their commit. What is committed counts, as if nobody asked again.
         may_end: How jobs may end, where they need not succeed.
         broken: Promises of the fault's own that were not kept, in words.
         notes: Figures worth telling.
@@ -63,6 +64,7 @@ class Strike:
 
     over: float
     affected: set[UUID] | None = None
+    unanswered: bool = False
     may_end: dict[UUID, set[str]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -154,7 +156,7 @@ class Scene:
         self.until(lambda: self.ended() >= self.jobs // 10, "jobs have ended")
         self.submit_to_peers()
         for peer in self.peers:
-            self.until(lambda peer=peer: peer.done(self.batch), f"{peer.name} has done jobs")
+            self.until(lambda peer=peer: peer.done(self.batch).total(), f"{peer.name} has done jobs")
         self.until(self.busy_workers, "a worker holds a job")
         time.sleep(self.random.uniform(0.0, 0.5))  # at some moment of a job's life, as the seed has it
 

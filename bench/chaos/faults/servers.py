@@ -130,7 +130,7 @@ def crash_before_publishing(scene: Scene) -> Strike:
     for peer in scene.peers:
         peer.api.kill()
     _away(scene, signal.SIGKILL)
-    return Strike(over=time.time())
+    return Strike(over=time.time(), unanswered=True)
 
 
 def hints_resent(scene: Scene) -> Strike:
