@@ -6,18 +6,20 @@ import os
 import signal
 import socket
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 
 from octet.errors import OctetError
+from octet.wire import SandboxLayer
 from server.embedded import EmbeddedPostgres, EmbeddedRedis
 from server.environment import read_settings
 from server.part import Part, environment
-from store import keys, migrate
-from store.database import Database
+from store import keys, migrate, workers
+from store.database import UNAVAILABLE, Database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _READY_SECONDS = 120.0
 _TEND_SECONDS = 0.2
+_HEARD_SECONDS = 60.0
 _SERVERS: dict[str, type[GuardedServer]] = {"OCTET_DATABASE_URL": EmbeddedPostgres, "OCTET_REDIS_URL": EmbeddedRedis}
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -91,6 +94,9 @@ def _start(running: ExitStack, data_dir: Path, host: str, port: int, console: Co
     for part in parts:
         part.settle()
     _greet(console, url, key, data_dir)
+    database = running.enter_context(closing(Database(database_url)))
+    while not _tell_of_sandbox(console, database):  # as soon as the worker has tried it, which loads torch
+        _tend(tended)
     while True:
         _tend(tended)
 
@@ -168,6 +174,20 @@ def _greet(console: Console, url: str, key: str | None, data_dir: Path) -> None:
     for name, value in rows.items():
         console.print(f"  [bold]{name:<14}[/]{value}")
     console.print("Ctrl-C stops everything.\n")
+
+
+def _tell_of_sandbox(console: Console, database: Database) -> bool:
+    """Say what stands between jobs and this host, if the worker has said so."""
+    with suppress(*UNAVAILABLE), database.begin() as session:
+        for worker, _ in workers.list_alive(session, _HEARD_SECONDS):
+            if layers := [SandboxLayer.model_validate(layer) for layer in worker.sandbox]:
+                holding = ", ".join(layer.name for layer in layers if layer.holds)
+                console.print(f"  [bold]{'Around jobs':<14}[/]{holding or 'nothing'}")
+                for layer in layers:
+                    if not layer.holds:
+                        console.print(f"  [bold yellow]{'Missing':<14}[/]{layer.name}: {escape(layer.detail)}")
+                return True
+    return False
 
 
 def _whereabouts(key: str | None, key_file: Path) -> str:

@@ -18,6 +18,7 @@ from worker.chores import CHORES, Chores
 from worker.pool import SlotPool
 from worker.reconciler import Reconciler
 from worker.runner import Runner
+from worker.sandbox.kernel import hide_from_jobs
 from worker.spares import Spares
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def run(settings: Settings) -> int:
     Returns:
         The exit status.
     """
+    hide_from_jobs()
     worker_id = uuid4()
     database = Database(settings.database_url, pool_size=2 * settings.worker_slots + 1 + len(CHORES))
     hints = Hints(settings.redis_url)

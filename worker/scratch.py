@@ -1,14 +1,45 @@
-"""Directories that a job may write to, however it leaves them."""
+"""Directories that jobs may write to: the slots' own, in which each job has one, however it leaves it."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
+import tempfile
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+_PREFIX = "octet-jobs-"
+_YOUNG = 60.0  # seconds in which one that was made surely has been locked
+
+
+class Home:
+    """A new directory for a slot, in the temporary directory, locked for as long as this process lives.
+
+    Attributes:
+        path: Where it is. Everyone may pass through it: a job's process may be another user.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self.path.chmod(0o711)
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Remove it."""
+        remove(self.path)
+        os.close(self._lock)
+
+
+def sweep() -> None:
+    """Remove the directories of workers that died together with all their processes, who would have done it."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another user's, or just removed by somebody else
+            if time.time() - path.stat().st_mtime > _YOUNG and _is_free(path):
+                remove(path)
 
 
 def remove(directory: Path) -> None:
@@ -18,3 +49,15 @@ def remove(directory: Path) -> None:
     if directory.exists():
         subprocess.run(["chmod", "-R", "u+rwX", directory], stderr=subprocess.DEVNULL, check=False)
         subprocess.run(["rm", "-rf", directory], stderr=subprocess.DEVNULL, check=False)
+
+
+def _is_free(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)

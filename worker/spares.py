@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from worker import scratch
 from worker.warmth import WarmProcess
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Spares:
         self._idle: list[WarmProcess] = []
         self._taken = 0
         self._lock = Lock()
+        scratch.sweep()
         self.tend()
 
     def take(self, alarm: Alarm) -> Child | None:

@@ -19,7 +19,7 @@ from worker.process import Child
 from worker.protocol import MAX_LINE, Buried, Bury, Channel, Fork, Forked, Warmed
 from worker.sandbox import namespaces
 from worker.sandbox.room import furnish
-from worker.scratch import remove
+from worker.scratch import Home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,18 +55,18 @@ class WarmProcess:
         self.engines: list[str] = []
         self.sandbox: list[SandboxLayer] = []
         self._closed = False
-        self._home = Path(tempfile.mkdtemp(prefix="octet-jobs-"))
-        self._home.chmod(0o711)  # its children are other users, and pass through to their own
-        self._room = room = furnish(self._home, settings, slot=next(_SLOTS))
+        self._home = Home()
+        home = self._home.path
+        self._room = room = furnish(home, settings, slot=next(_SLOTS))
         wrapping = namespaces.bubblewrap(room)
         room.wrapped = wrapping is not None
         self._control, theirs = socket.socketpair()
-        with theirs, (self._home / "log").open("wb") as log:
+        with theirs, (home / "log").open("wb") as log:
             command = [sys.executable, "-P", "-m", "worker.warm", str(theirs.fileno()), room.model_dump_json()]
             self._process = subprocess.Popen(
                 [*(wrapping or ()), *command],
-                cwd=self._home,
-                env=_environment(self._home),
+                cwd=home,
+                env=_environment(home),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -108,7 +108,7 @@ class WarmProcess:
         Raises:
             OSError: If it cannot be had of this process, which is of no more use then.
         """
-        scratch = Path(tempfile.mkdtemp(prefix="job-", dir=self._home))
+        scratch = Path(tempfile.mkdtemp(prefix="job-", dir=self._home.path))
         ours, theirs = socket.socketpair()
         channel = Channel(ours)
         log = (scratch / "log").open("a+b")
@@ -142,11 +142,11 @@ class WarmProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        remove(self._home)
+        self._home.close()
 
     def log(self) -> str:
         """What it wrote."""
-        return (self._home / "log").read_text(encoding="utf-8", errors="replace")
+        return (self._home.path / "log").read_text(encoding="utf-8", errors="replace")
 
     def _introduced(self) -> None:
         self.engines = self._read(Warmed).engines

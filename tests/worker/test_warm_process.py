@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -13,6 +15,7 @@ from working import wait_until
 
 from worker.alarm import Alarm
 from worker.sandbox import LAYERS
+from worker.scratch import remove, sweep
 from worker.warmth import WarmProcess
 
 if TYPE_CHECKING:
@@ -113,3 +116,29 @@ def test_an_alarm_ends_the_wait_for_one_that_still_loads_torch(settings: Setting
     assert not warm.until_warm(alarm)
     warm.close()
     alarm.close()
+
+
+def test_what_dead_workers_left_is_swept_and_nothing_else(warm: WarmProcess) -> None:
+    left = Path(tempfile.mkdtemp(prefix="octet-jobs-"))
+    (left / "job" / "deeper").mkdir(parents=True)
+    new = Path(tempfile.mkdtemp(prefix="octet-jobs-"))
+    child = warm.fork()
+    for old in (left, child.scratch.parent):
+        os.utime(old, (0, 0))
+    sweep()
+    assert not left.exists()
+    assert new.exists()  # somebody has just made it
+    assert child.scratch.exists()
+    new.rmdir()
+    child.close()
+
+
+def test_a_directory_is_removed_however_it_was_left(tmp_path: Path) -> None:
+    directory = tmp_path / "job"
+    deep = directory
+    for _ in range(40):
+        deep /= "x" * 50
+    deep.mkdir(parents=True)
+    (directory / "closed").mkdir(mode=0)
+    remove(directory)
+    assert not directory.exists()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from typing import Any
 
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -30,3 +32,9 @@ def call(name: str, *arguments: Any) -> int:
 def syscall(number: int, *arguments: Any) -> int:
     """Make a system call that the C library has no function for; its errors are those of `call`."""
     return call("syscall", ctypes.c_long(number), *arguments)
+
+
+def hide_from_jobs() -> None:
+    """Keep this process's environment and memory from other processes of its user (PR_SET_DUMPABLE, prctl(2))."""
+    if sys.platform == "linux":
+        call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
