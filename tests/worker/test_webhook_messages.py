@@ -39,6 +39,13 @@ OWNER = UUID(FIRST_OWNER)
 EVENTS = ["job.cancelled"]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy with other tests is no receiver that does not answer."""
+    for name in ("_ATTEMPT_SECONDS", "_CONNECT_SECONDS"):
+        monkeypatch.setattr(f"worker.webhooks.{name}", 120.0)
+
+
 @pytest.fixture
 def reaching(settings: Settings) -> Settings:
     """Settings that let webhooks reach this machine."""
