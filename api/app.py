@@ -85,7 +85,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Tus, path=f"{_PREFIX}/uploads")
     problems.install(app)
     document.install(app)
-    for resource in (models, datasets, uploads, jobs, artifacts, catalog, webhooks, access):
+    # Jobs are asked for most, and routes are tried in this order.
+    for resource in (jobs, models, datasets, uploads, artifacts, catalog, webhooks, access):
         app.include_router(
             resource.router,
             prefix=_PREFIX,

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import present
 from api.content import matches
-from octet.wire import FINISHED
+from octet import wire
 from store import events, jobs
 from store.errors import NotFoundError
 from store.status import STATUS
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from api.service import Service
-    from octet import wire
 
 MAX_WAIT = 60
 _LOOK_SECONDS = 5.0  # for when the connection that listens for changes is down
@@ -50,7 +49,7 @@ async def read_job(service: Service, owner_id: UUID, job_id: UUID) -> wire.Job:
     row = await service.reader.first(STATUS, job_id=job_id, owner_id=owner_id)
     if row is None:
         raise NotFoundError(f"There is no job {job_id}.")
-    return present.job(row, row.metrics, row.queue_position)
+    return wire.Job.model_validate_json(row[0])
 
 
 async def wait_for_job(service: Service, owner_id: UUID, job_id: UUID, seconds: float, known: str | None) -> wire.Job:
@@ -82,7 +81,7 @@ def read_events(service: Service, owner_id: UUID, job_id: UUID, after: int) -> t
     """
     with service.database.begin() as session:
         # The state first: once it is final, so are the events that are read after it.
-        finished = jobs.get(session, job_id, owner_id=owner_id).state in FINISHED
+        finished = jobs.get(session, job_id, owner_id=owner_id).state in wire.FINISHED
         rows = events.list_events(session, job_id, after=after, limit=_EVENTS_AT_ONCE)
         return [present.event(row) for row in rows], finished and len(rows) < _EVENTS_AT_ONCE
 

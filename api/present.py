@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from octet import wire
 from octet.report import Metric
-from store import tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
-    from store import database, paging
+    from store import paging, tables
     from store.keys import Limits
     from store.quotas import Usage
 
@@ -41,11 +40,7 @@ def partial_upload(row: tables.PartialUpload) -> wire.PartialUpload:
     return wire.PartialUpload.model_validate({**_columns(row), "result": row.result_id})
 
 
-def job(
-    row: tables.Job | database.Row[*tuple[Any, ...]],
-    metrics: Iterable[tables.Metric | dict[str, Any]],
-    queue_position: int | None,
-) -> wire.Job:
+def job(row: tables.Job, metrics: Iterable[tables.Metric], queue_position: int | None) -> wire.Job:
     """A job and how far it has come."""
     return wire.Job.model_validate(
         {
@@ -94,7 +89,5 @@ def worker(row: tables.Worker, jobs: Sequence[UUID]) -> wire.Worker:
     return wire.Worker.model_validate({**_columns(row), "jobs": jobs})
 
 
-def _columns(row: tables.Base | database.Row[*tuple[Any, ...]]) -> dict[str, Any]:
-    if isinstance(row, tables.Base):
-        return {column.key: getattr(row, column.key) for column in row.__table__.columns}
-    return row._asdict()
+def _columns(row: tables.Base) -> dict[str, Any]:
+    return {column.key: getattr(row, column.key) for column in row.__table__.columns}

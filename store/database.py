@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from sqlalchemy import Row, create_engine, exc, func, make_url, select, text
+from sqlalchemy import create_engine, event, exc, func, make_url, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
@@ -16,9 +16,9 @@ from store.columns import to_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, Select
+    from sqlalchemy import URL, Row, Select
 
-__all__ = ["UNAVAILABLE", "Database", "Reader", "Row", "Session", "binary_cursor", "is_disk_full"]
+__all__ = ["UNAVAILABLE", "Database", "Reader", "Session", "binary_cursor", "is_disk_full"]
 
 # libpq's settings, so that a machine that vanished without a word is noticed well within a lease: left to itself, TCP
 # would wait a quarter of an hour, and a worker in the middle of a query could neither renew a lease nor stop its job.
@@ -76,7 +76,8 @@ class Database:
             session.execute(text("SELECT count(*) FROM generate_series(1, 20000)"))
 
     def close(self) -> None:
-        """Close every pooled connection."""
+        """Close every pooled connection, and what a thread still uses as soon as it is given back."""
+        event.listen(self.engine.pool, "checkin", lambda _, record: record.close())
         self.engine.dispose()
 
 
@@ -88,7 +89,12 @@ class Reader:
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
         self._engine = create_async_engine(
-            _url(url), pool_size=pool_size, pool_timeout=_READ_SECONDS, isolation_level="AUTOCOMMIT", **_OPTIONS
+            _url(url),
+            pool_size=pool_size,
+            pool_timeout=_READ_SECONDS,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            **_OPTIONS,
         )
 
     async def first(self, statement: Select[*tuple[Any, ...]], **parameters: Any) -> Row[*tuple[Any, ...]] | None:
