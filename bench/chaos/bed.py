@@ -117,7 +117,14 @@ class Bed:
         supervisor = Supervisor(self.processes)
         supervisor.start()
         self._exit.callback(supervisor.stop)
+        self._exit.callback(self._ask_to_stop)
         self.wait_ready()
+
+    def _ask_to_stop(self) -> None:
+        """All at once, since a worker may take as long as its grace period; the servers are stopped after them."""
+        for process in self.processes.values():
+            if process not in {self.postgres, self.redis}:
+                process.ask_to_stop()
 
     def wait_ready(self) -> None:
         """Return once everything runs, and both workers wait for a job."""

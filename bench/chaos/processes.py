@@ -154,15 +154,21 @@ class Process:
             return [process, *process.children(recursive=True)]
         return []
 
+    def ask_to_stop(self) -> None:
+        """Ask it to end in good order; `stop` waits for that."""
+        with self._lock:
+            if self.kept_up and self._popen is not None:
+                self.kept_up = False
+                self.send(signal.SIGCONT)
+                self.send(self._stop_signal)
+
     def stop(self) -> None:
         """End it and all below it, in good order if it will."""
         with self._lock:
-            self.kept_up = False
             if self._popen is None:
                 return
             below = self.tree()
-            self.send(signal.SIGCONT)
-            self.send(self._stop_signal)
+            self.ask_to_stop()
             try:
                 self._popen.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:

@@ -75,8 +75,8 @@ def reckon(scene: Scene, strike: Strike) -> Tally:
         human=len(unfinished) + len(wrongly),
         recovery=recovery(scene, strike, events),
         retried=sum(job.attempt > 1 for job in rows.values()),
-        reasons=Counter(
-            f"{job.state}: {(job.error or {}).get('message', job.message)}" for job in unfinished + wrongly
+        reasons=dict(
+            Counter(f"{job.state}: {(job.error or {}).get('message', job.message)}" for job in unfinished + wrongly)
         ),
     )
 
