@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -24,6 +26,8 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
 _LOOK_UP_SECONDS = 5.0
+# A look-up holds a thread, and cannot be stopped: names of strangers that take their time hold up none but each other.
+_LOOK_UPS = ThreadPoolExecutor(32, "look-up")
 _PORTS = {"http": 80, "https": 443}
 _VALID_PORTS = range(1, 2**16)
 
@@ -100,7 +104,8 @@ async def _look_up(host: str, port: int) -> tuple[Address, ...]:
     """Every address of `host`, in the order in which they should be tried; none if there is no such name."""
     try:
         async with asyncio.timeout(_LOOK_UP_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, ask)
     except (OSError, UnicodeError):  # UnicodeError: a label is longer than names allow. A time-out is an OSError.
         return ()
     return tuple(ip_address(address[4][0]) for address in found)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +60,6 @@ class _Round:
 
     async def send_all(self, due: list[Message]) -> None:
         """Send `due` and what becomes due meanwhile. A webhook gets one message at a time from each worker."""
-        # Looking up a name takes a thread, and names of strangers may take their time.
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_AT_ONCE + 1, "webhooks"))
         sending: dict[asyncio.Task[None], UUID] = {}
         while due or sending:
             sending |= {asyncio.create_task(self._send(message)): message.webhook_id for message in due}
