@@ -59,7 +59,7 @@ class Doors:
         try:
             await _admit(service, scope, rate)
         except NotAdmittedError as error:
-            await refusal(service, error)(scope, receive, send_with_rate)
+            await refusal(scope, error)(scope, receive, send_with_rate)
         except UNAVAILABLE as error:
             _log.warning("the database does not answer", error=str(error))
             await problems.unavailable()(scope, receive, send_with_rate)
@@ -71,16 +71,18 @@ def install(app: FastAPI) -> None:
     """Put the doors before everything that `app` has by now; what a route itself does not let in is refused alike."""
 
     async def not_admitted(request: Request, error: NotAdmittedError) -> Response:
-        return refusal(request.app.state.service, error)
+        return refusal(request.scope, error)
 
     app.add_middleware(Doors)
     app.exception_handler(NotAdmittedError)(not_admitted)
 
 
-def refusal(service: Service, error: NotAdmittedError) -> Response:
+def refusal(scope: Scope, error: NotAdmittedError) -> Response:
     """The answer to a request that is not let in, which is counted, and logged without what it came with."""
+    service: Service = scope["app"].state.service
     service.telemetry.refused(error.reason)
-    _log.info("not let in", reason=error.reason)
+    client = scope.get("client")
+    _log.info("not let in", reason=error.reason, client=client and client[0])
     return problems.from_octet(error)
 
 

@@ -36,6 +36,14 @@ def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("spool")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _patient_counting() -> Iterator[None]:
+    """A machine that is busy with tests may take longer over Redis than a request should wait for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("store.rates._PATIENCE_SECONDS", 10.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def url(postgres: str, redis_url: str, migrated_database: Database, spool: Path) -> Iterator[str]:  # noqa: ARG001 - migrated
     """Address of the service."""

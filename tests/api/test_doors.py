@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -263,7 +264,7 @@ def test_who_did_what_is_told_to_operators_page_by_page(api: httpx.Client, model
 def test_no_secret_is_ever_logged(
     settings: Settings, make_key: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = create_app(settings)
+    app = create_app(settings.model_copy(update={"webhook_networks": (IPv4Network("127.0.0.0/8"),)}))
 
     def fail() -> None:
         with app.state.service.database.begin() as session:
@@ -275,6 +276,8 @@ def test_no_secret_is_ever_logged(
     with serve(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
         cookie = client.post("/v1/session", json={"key": key}).cookies["octet_session"]
         assert client.get("/v1/jobs").status_code == 200
+        webhook = client.post("/v1/webhooks", json={"url": "https://127.0.0.1/"})
+        assert webhook.status_code == 201, webhook.text
         client.cookies.clear()
         assert client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code == 200
         assert client.post("/v1/session", json={"key": unknown}).status_code == 401
@@ -287,5 +290,5 @@ def test_no_secret_is_ever_logged(
     logged = str([{**record.__dict__, "text": logging.Formatter().format(record)} for record in ours])
     assert "division by zero" in logged
     assert "unknown_key" in logged or "malformed_key" in logged
-    for secret in (key, unknown[:-1], cookie[:-1]):
+    for secret in (key, unknown[:-1], cookie[:-1], webhook.json()["secret"]):
         assert secret not in logged

