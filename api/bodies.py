@@ -95,4 +95,8 @@ class Behind:
         """Wait until nothing is left to do."""
         task, self._task = self._task, None
         if task is not None:
-            await task
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:  # as when the server stops: a thread cannot be
+                await asyncio.wait({task})
+                raise

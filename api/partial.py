@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from api import bodies, tus
 from api.disk import require_room
 from api.errors import BodyTooLargeError, ChecksumMismatchError
-from api.uploads import REFUSALS, Spooled, keep, label, path_of
+from api.uploads import REFUSALS, Spooled, keep, label, path_of, recognise
 from store import blobs, partial
 from store.errors import RefusedUploadError
 
@@ -85,6 +85,9 @@ async def take_in_part(request: Request, upload: Partial, offset: int, checksum:
         OctetError: If the part does not follow what has arrived, or the file is refused.
     """
     row = await upload.settled()
+    if row.received == row.size:  # then somebody is reading it through, and has the answer in the end
+        await upload.service.writers.settle(upload.id, None)
+        row = await run_in_threadpool(upload.get)
     if row.error is not None:
         raise RefusedUploadError(row.error)
     partial.check_offset(row, offset)
@@ -94,10 +97,10 @@ async def take_in_part(request: Request, upload: Partial, offset: int, checksum:
         blocks = _checked(blocks, checksum, upload)
     with upload.service.writers.writing(upload.id):
         await _append(upload, row, blocks)
-    row = await run_in_threadpool(upload.get)
-    if row.received < row.size or row.result_id is not None:
-        return row
-    return await run_in_threadpool(_finish, upload, row)
+        row = await run_in_threadpool(upload.get)
+        if row.received < row.size or row.result_id is not None:
+            return row
+        return await run_in_threadpool(_finish, upload, row)
 
 
 async def _append(upload: Partial, row: PartialUpload, blocks: AsyncIterator[bytes]) -> None:
@@ -119,7 +122,7 @@ def _check_size(row: PartialUpload, end: int) -> None:
 
 def _recognise(upload: Partial, row: PartialUpload, head: bytes) -> None:
     try:
-        upload.readers[row.kind].recognise(head)
+        recognise(upload.service, upload.readers[row.kind], head)
     except REFUSALS as error:
         upload.refuse(error)
         raise

@@ -188,15 +188,28 @@ async def _spool(
         async with bodies.Behind() as behind:
             async for block in bodies.blocks(form.file(body) if form else body, _BLOCK):
                 if size == 0:
-                    reader.recognise(block)
+                    recognise(service, reader, block)
                 size += len(block)
                 await behind.do(write, block, size)
         if size == 0:
-            reader.recognise(b"")
+            recognise(service, reader, b"")
         file.flush()
         asked = name or (form and (form.name or form.file_name)) or ""
         sha256 = digest.hexdigest()
         yield Spooled(path_of(file), sha256, size, label(asked, sha256))
+
+
+def recognise(service: Service, reader: Reader, head: bytes) -> None:
+    """Look at a file's first bytes.
+
+    Raises:
+        OctetError: One of `REFUSALS`, if they are those of something else.
+    """
+    try:
+        reader.recognise(head)
+    except REFUSALS:
+        service.telemetry.uploaded(reader.kind, len(head), "refused")
+        raise
 
 
 def path_of(file: BinaryIO) -> Path:

@@ -34,8 +34,12 @@ class Writers:
             if self._at.get(upload_id) is done:
                 del self._at[upload_id]
 
-    async def settle(self, upload_id: UUID) -> None:
-        """Wait until nobody is storing a part; for a moment only, since a connection may hang without being broken."""
+    async def settle(self, upload_id: UUID, seconds: float | None = _PATIENCE_SECONDS) -> None:
+        """Wait until nobody is storing a part.
+
+        For a moment only, since a connection may hang without being broken; with None until the end, as when all bytes
+        are in and the file is read through.
+        """
         if (done := self._at.get(upload_id)) is not None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(done.wait(), _PATIENCE_SECONDS)
+                await asyncio.wait_for(done.wait(), seconds)

@@ -16,6 +16,7 @@ from resuming import TUS, begin, metadata, offset, part
 from serving import serve_in_a_process
 from sqlalchemy import func, select
 
+from store import locks
 from store.tables import PartialUpload, PartialUploadChunk
 
 if TYPE_CHECKING:
@@ -321,3 +322,30 @@ def _head(key: str, path: str, length: int) -> bytes:
         f"Content-Length: {length}",
     ]
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+def test_whoever_asks_again_while_the_file_is_read_gets_the_same_answer(
+    url: str, key: str, model_file: bytes, api: httpx.Client, database: Database
+) -> None:
+    path = begin(api, len(model_file), kind="model")
+    part(api, path, 0, model_file[:-1])
+    locations: list[str] = []
+
+    def ask(start: int, data: bytes) -> None:
+        with httpx.Client(base_url=f"{url}/v1/", headers={"Authorization": f"Bearer {key}"}, trust_env=False) as other:
+            answer = part(other, path, start, data)
+            if answer.status_code == 204:
+                locations.append(answer.headers["location"])
+
+    first = threading.Thread(target=ask, args=(len(model_file) - 1, model_file[-1:]))
+    with database.begin() as session:  # which holds up whoever stores that content
+        locks.content(session, hashlib.sha256(model_file).hexdigest())
+        first.start()
+        until(lambda: offset(api, path) == len(model_file))
+        second = threading.Thread(target=ask, args=(len(model_file), b""))
+        second.start()
+    first.join()
+    second.join()
+
+    assert len(locations) == 2
+    assert len(set(locations)) == 1
