@@ -37,6 +37,10 @@ _SECURITY_HEADERS = {
 }
 
 
+# A body that comes slower than this, over all, keeps a connection for nothing. A modem was faster.
+_LEAST_BYTES_PER_SECOND = 1000
+
+
 class Envelope:
     """Gives each request an id, answers with it and the security headers, logs and counts it.
 
@@ -81,7 +85,7 @@ class Envelope:
 
 
 class BodyLimit:
-    """Refuses a body that is too large, at once where its length is announced, and one that stands still.
+    """Refuses a body that is too large, at once where its length is announced, and one that stands still or trickles.
 
     An answer that goes out before the whole body has come closes the connection: nobody reads the rest.
 
@@ -110,13 +114,18 @@ class BodyLimit:
         limit = self._max_upload if self._uploads.fullmatch(scope["path"]) else self._default
         headers = Headers(scope=scope)
         announced = headers.get("content-length", "0")
-        received, complete = 0, announced == "0" and "transfer-encoding" not in headers
+        started, received = time.monotonic(), 0
+        complete = announced == "0" and "transfer-encoding" not in headers
+
+        def patience() -> float | None:
+            trickles_at = started + self._idle_seconds + received / _LEAST_BYTES_PER_SECOND
+            return None if complete else min(self._idle_seconds, trickles_at - time.monotonic())
 
         # FastAPI lets an HTTPException through, and only that, from where it reads a JSON body.
         async def receive_within_limit() -> Message:
             nonlocal received, complete
             try:
-                async with asyncio.timeout(None if complete else self._idle_seconds):
+                async with asyncio.timeout(patience()):
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(408, _too_slow(self._idle_seconds)) from None
@@ -142,7 +151,8 @@ def _too_large(limit: int) -> str:
 
 
 def _too_slow(seconds: float) -> str:
-    return f"Nothing of the body came for {seconds:g} seconds."
+    slower = f"less than {_LEAST_BYTES_PER_SECOND} bytes a second for longer than that"
+    return f"Nothing of the body came for {seconds:g} seconds, or {slower}."
 
 
 def _request_id(headers: Headers) -> str:

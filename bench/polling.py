@@ -5,9 +5,9 @@
 `GET /v1/jobs/{id}` of four jobs (two that run, one that waits, one that has ended) at 200 requests a second, open loop
 (`bench/openloop.py`). Two jobs train all the while, with one thread each, and two clients upload models of 45 MB, each
 no faster than 10 MB/s, which is a line of 80 Mbit/s; each model is deleted again, so that the next upload is checked
-and stored in full. Then the same with 200 slow-loris sockets open: half never end their headers, half send a body a byte
-at a time. The baseline is FastAPI with one route that returns a constant, asked in turns with Octet, under the very
-same load.
+and stored in full. Then the same with 200 slow-loris sockets open: half never end their headers, half send a body a
+byte at a time. The baseline is FastAPI with one route that returns a constant, asked in turns with Octet, under the
+very same load.
 
 The service and the baseline have two cores (the first two of the machine); on a machine with more, the load comes from
 the others. Bounds: p99 under 25 ms, and under 100 ms with the sockets.
@@ -36,14 +36,15 @@ from models import images
 from openloop import Latencies, get, offer, trickle, upload_slowly
 from rich.console import Console
 from rich.table import Table
-from stack import free_port, running_service
+from stack import free_port, running_stack
 
 import octet
+from octet.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from octet.client import Client, JobHandle
+    from octet.client import JobHandle
     from octet.wire import Job
 
 CORES = {0, 1}
@@ -195,11 +196,12 @@ def main() -> None:
     confine(CORES)
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_service(OCTET_WORKER_SLOTS="2", OCTET_JOB_THREADS="1") as (client, url),
+        running_stack(OCTET_WORKER_SLOTS="2", OCTET_JOB_THREADS="1") as stack,
+        Client(stack.url, stack.key) as client,
         bare_route() as bare,
     ):
         confine(ALL_CORES - CORES)
-        key = client._transport._http.headers["authorization"].removeprefix("Bearer ")  # noqa: SLF001 - nobody else has it
+        url, key = stack.url, stack.key
         ways = {"Octet": (url, []), "bare route": (bare, [get(bare, "/constant")])}
         jobs = start_jobs(client, Path(folder))
         ways["Octet"][1].extend(get(url, f"/v1/jobs/{job}", Authorization=f"Bearer {key}") for job in jobs)

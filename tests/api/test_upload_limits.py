@@ -65,6 +65,17 @@ def test_a_body_that_is_slow_but_moves_is_borne(settings: Settings, key: str, da
         assert client.post("datasets", content=pieces()).status_code == 201
 
 
+def test_a_body_that_trickles_is_given_up(settings: Settings, key: str) -> None:
+    with _served(settings, key, body_idle_seconds=0.5) as client:
+        url = f"http://{client.base_url.host}:{client.base_url.port}"
+        with connection(url) as caller, suppress(OSError):
+            caller.sendall(upload_head(key, 1000) + b"PK\x03\x04")
+            for _ in range(200):  # never still for long enough to be idle
+                caller.sendall(b"a")
+                time.sleep(0.05)
+            pytest.fail("it was borne")
+
+
 def test_an_answer_before_the_bodys_end_closes_the_connection(url: str, key: str) -> None:
     for head in (upload_head(key, 10**6), upload_head("octet_nobody", 10**6), upload_head(key, 2**40)):
         with connection(url) as caller:
