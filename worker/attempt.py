@@ -21,6 +21,7 @@ from octet.errors import OctetError
 from octet.wire import JobError
 from store import leases
 from store.database import UNAVAILABLE
+from worker import room
 from worker.artifacts import BadOutputError, collect, open_plain, read_report
 from worker.inputs import fetch
 from worker.lease import Lease
@@ -119,6 +120,9 @@ class Attempt:
         match reason:
             case Interrupted():
                 return _INTERRUPTIONS[reason.reason]
+            case _ if _is_unexplained(reason) and room.is_scarce(self._child):
+                _log.warning("the disk is full; the job is left to others, or to later", error=str(reason))
+                return HANDED_BACK
             case Crashed():
                 return self._crashed(str(reason))
             case ConnectionError():  # it was gone before it had its assignment
@@ -145,6 +149,12 @@ class Attempt:
                 _log.warning("the end of the job could not be recorded yet", end=end.word, error=str(error))
             if self._impatient.wait(_RETRY_SECONDS):
                 return False
+
+
+def _is_unexplained(reason: Exception) -> bool:
+    """Whether it may come from anything, a full disk for one."""
+    by_itself = isinstance(reason, Refused) and reason.error.code == INTERNAL_ERROR.code
+    return by_itself or isinstance(reason, (Crashed, ConnectionError))
 
 
 def _failed(error: JobError) -> End:

@@ -17,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from store import leases
 from store.database import UNAVAILABLE
 from store.tracing import tracer
+from worker import room
 from worker.alarm import Alarm
 from worker.attempt import HANDED_BACK, Attempt
 
@@ -50,6 +51,7 @@ class Runner:
         self._slots = BoundedSemaphore(settings.worker_slots)
         self._halt = Alarm()  # rings when no further job may begin
         self._impatient = Event()  # set when those that run must end as well
+        self._cramped = False
         self._alarms: set[Alarm] = set()  # of the attempts under way
         self._lock = Lock()
         self._requests: SimpleQueue[None] = SimpleQueue()  # to stop
@@ -88,6 +90,7 @@ class Runner:
 
     def _stop(self) -> None:
         self._requests.get()
+        _log.info("beginning no more jobs", grace_seconds=self._settings.grace_seconds)
         self._halt.ring("stopping")
         with suppress(Empty):
             self._requests.get(timeout=self._settings.grace_seconds)
@@ -105,7 +108,7 @@ class Runner:
     def _work_off(self, job_id: UUID | None) -> None:
         """Do what is queued, the job of this id first."""
         try:
-            while not self.stopping and self._any_waiting() and self._do_next(job_id):
+            while not self.stopping and self._has_room() and self._any_waiting() and self._do_next(job_id):
                 pass
         except Exception:  # noqa: BLE001 - the slot must be there for the next job
             _log.exception("a slot could not go on; it looks again later")
@@ -122,6 +125,12 @@ class Runner:
         finally:
             child.close()
             self._spares.give_back(child.warm)
+
+    def _has_room(self) -> bool:
+        if room.is_scarce() != self._cramped:
+            self._cramped = not self._cramped
+            _log.warning("no room on the disk for jobs" if self._cramped else "room on the disk again")
+        return not self._cramped
 
     def _any_waiting(self) -> bool:
         try:

@@ -35,10 +35,19 @@ def overdrawn(child: Child) -> JobError | None:
     if memory(child.pid) > child.limits.memory_bytes:
         return out_of_memory(child.limits)
     try:
-        used = sum(_sizes(child.scratch)) + _unseen(child.pid, child.scratch)
+        used = on_disk(child)
     except TooMuch:
         return out_of_disk(child.limits)
     return out_of_disk(child.limits) if used > child.limits.scratch_bytes else None
+
+
+def on_disk(child: Child) -> int:
+    """Bytes on disk that are the child's: in its scratch directory, or in files of it that have no name now.
+
+    Raises:
+        TooMuch: If there are too many files, or some where nobody can look.
+    """
+    return sum(_sizes(child.scratch)) + _unseen(child.pid, child.scratch)
 
 
 def memory(pid: int) -> int:
