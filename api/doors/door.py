@@ -116,7 +116,7 @@ async def _limit_rate(service: Service, caller: Identity, rate: dict[str, str]) 
     limit = caller.limits.max_requests_per_minute
     if limit is None:
         return
-    count, seconds = await service.rates.count(caller.key_id)
+    count, seconds = await service.rates.count(caller.key_id, limit)
     rate["RateLimit-Policy"] = f'"requests";q={limit};w={WINDOW_SECONDS}'
     rate["RateLimit"] = f'"requests";r={max(limit - count, 0)};t={seconds}'
     if count > limit:

@@ -39,7 +39,7 @@ async def count(counter: Rates, times: int) -> list[int]:
     """How many there were after each, with a name of their own, in one minute by the clock."""
     while True:
         key_id = uuid4()
-        counts = [await counter.count(key_id) for _ in range(times)]
+        counts = [await counter.count(key_id, 100) for _ in range(times)]
         if sorted(counts, key=lambda each: -each[1]) == counts:
             return [number for number, _ in counts]
 
@@ -52,6 +52,19 @@ def test_every_request_counts_once(redis_url: str) -> None:
     asyncio.run(ask())
 
 
+def test_a_key_with_many_requests_is_counted_many_at_a_time_and_no_number_comes_twice(redis_url: str) -> None:
+    async def ask() -> list[tuple[int, int]]:
+        key_id = uuid4()
+        async with counting(redis_url) as one, counting(redis_url) as other:
+            return [await counter.count(key_id, 5000) for counter in [one, other] * 8]
+
+    # Five at a time; when another minute begins in between, they begin anew.
+    counts = asyncio.run(ask())
+    while counts != sorted(counts, key=lambda each: -each[1]):
+        counts = asyncio.run(ask())
+    assert [number for number, _ in counts] == [1, 6, 2, 7, 3, 8, 4, 9, 5, 10, 11, 16, 12, 17, 13, 18]
+
+
 def test_a_redis_that_stands_still_or_is_gone_keeps_nobody_from_counting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,13 +73,13 @@ def test_a_redis_that_stands_still_or_is_gone_keeps_nobody_from_counting(
     async def ask(url: str, pid: int) -> None:
         async with counting(url) as counter:
             key_id = uuid4()
-            before, seconds = await counter.count(key_id)
+            before, seconds = await counter.count(key_id, 100)
             os.kill(pid, signal.SIGSTOP)
             try:
                 assert await count(counter, 1) == [1]
             finally:
                 os.kill(pid, signal.SIGCONT)
-            again, seconds_then = await counter.count(key_id)
+            again, seconds_then = await counter.count(key_id, 100)
             # Counted by Redis again; what it was asked while it stood still, it may count too.
             assert before == 1
             assert again > before or seconds_then > seconds
