@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import torch
 from sqlalchemy import update
-from working import ENDLESS, QUICK, Desk
+from working import ENDLESS, QUICK, Desk, busy_child
 
 import octet
 from store.tables import Job
+from worker import room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import pytest
 
     from worker.runner import Runner
 
@@ -84,3 +88,31 @@ def test_a_stopped_runner_begins_no_job_and_names_it_for_others(
     runner.run(job_id)
     assert desk.job(job_id).state == "queued"
     assert runner.handed_back == {job_id}
+
+
+def test_a_worker_whose_disk_is_full_takes_no_job_until_there_is_room(
+    desk: Desk, model: Path, runner_with: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_with()
+    job_id = desk.submit(model, QUICK, hint=False)
+    with monkeypatch.context() as full:
+        full.setattr(room, "LEAST_BYTES", 2**80)
+        runner.run(job_id)
+        assert desk.job(job_id).state == "queued"
+    runner.run(job_id)
+    assert desk.job(job_id).state == "succeeded"
+
+
+def test_an_attempt_that_a_full_disk_may_have_ended_does_not_count(
+    desk: Desk, model: Path, runner_with: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_with()
+    job_id = desk.submit(model, ENDLESS, hint=False)
+    thread = Thread(target=runner.run, args=(job_id,))
+    thread.start()
+    desk.until_measuring(job_id)
+    monkeypatch.setattr(room, "LEAST_BYTES", 2**80)
+    busy_child(os.getpid()).kill()
+    thread.join()
+    job = desk.job(job_id)
+    assert (job.state, job.attempt, job.released) == ("queued", 1, 1)

@@ -149,7 +149,7 @@ class WorkerProcess:
 
     def busy_child(self) -> psutil.Process:
         """The process that does a job: the one whose scratch directory has a model in it."""
-        return next(child for child in self.children() if _is_busy(child) is True)
+        return busy_child(self.pid)
 
     def warm(self) -> psutil.Process:
         """The process that jobs are forked from, once the last job's are gone."""
@@ -174,6 +174,12 @@ class WorkerProcess:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+
+def busy_child(worker: int) -> psutil.Process:
+    """The process that does a job, of the worker with this process id."""
+    children = psutil.Process(worker).children(recursive=True)
+    return next(child for child in children if _is_busy(child) is True)
 
 
 def _is_busy(child: psutil.Process) -> bool | None:
