@@ -7,8 +7,8 @@ import signal
 import tempfile
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
+from numpy import random
 
 from worker.sandbox import confine
 
@@ -62,4 +62,4 @@ def _start_anew(threads: int) -> None:
     """What two children would have in common, and a process of its own has not. `random` sees to itself."""
     torch.set_num_threads(threads)
     torch.default_generator.manual_seed(torch.initial_seed())  # as torch begins; warming up has drawn from it
-    np.random.seed()  # noqa: NPY002 - the generator that libraries use
+    random.seed()  # noqa: NPY002 - it is the generator that libraries use
