@@ -43,7 +43,7 @@ def fresh_process() -> None:
 @app.task
 def quantize(model: str, recipe: str) -> None:
     """Quantize a model and save what comes of it."""
-    result = octet.quantize(octet.load(model), octet.Recipe.parse(recipe))
+    result = octet.quantize(octet.load(model), octet.Recipe.model_validate_json(recipe))
     with tempfile.TemporaryDirectory() as folder:
         result.save(folder + "/result")
     done.incr("done")
