@@ -89,7 +89,9 @@ def recovery(scene: Scene, strike: Strike, events: dict[UUID, list[JobEvent]]) -
     moments = []
     for job_id in strike.affected:
         after = [event.at.timestamp() for event in events[job_id] if _goes_on(event, strike.over)]
-        moments.append(min(after, default=float("inf")) - strike.over)
+        # Nothing after the fault: it had been taken up before that was over, or never was.
+        none = strike.over if events[job_id][-1].state in FINISHED else float("inf")
+        moments.append(min(after, default=none) - strike.over)
     return max(moments, default=None)
 
 
