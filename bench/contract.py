@@ -112,7 +112,7 @@ class Findings:
             node = recorder.cases[case_id]
             operation = node.value.operation.label
             self.calls[operation] += 1
-            self.chained += node.parent_id is not None
+            self.chained += node.is_transition_applied
             if interaction.response is None:
                 self.fail("no answer", operation, label, "the connection broke, or 30 s passed")
                 continue
