@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -31,14 +32,17 @@ WORKERS = [("root", "unshare"), ("root", "none"), ("ordinary", "unshare"), ("ord
 def in_cell(who: str, kind: str, code: str) -> dict[str, Any]:
     if who == "root" and os.geteuid() != 0:
         pytest.skip("only root can play root's worker")
-    done = subprocess.run(
-        [sys.executable, HERE / "cell.py", who, kind],
-        input=code,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with TemporaryDirectory(prefix="octet-cell-") as directory:  # not pytest's, which other users cannot reach
+        Path(directory).chmod(0o777)
+        environment = {"TMPDIR": directory, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, HERE / "cell.py", who, kind],
+            input=code,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode == LACKING:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
