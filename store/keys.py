@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, update
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from store.audit import Actor
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+Lookup: TypeAlias = "Select[Any]"
+"""A statement that gives the columns of a `Grant`, or no row."""
+
 USUAL: tuple[Scope, ...] = ("read", "submit")
 """What a key may do unless somebody says otherwise."""
 
@@ -96,7 +99,7 @@ def create(
     return key, plaintext
 
 
-def granted(plaintext: str) -> Select[Any]:
+def granted(plaintext: str) -> Lookup:
     """Asks for the `Grant` of a key, whether it still holds or not; no row: there is no such key.
 
     One look-up by hash, whether the key exists or not: the time it takes says nothing about the keys there are.

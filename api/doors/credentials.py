@@ -12,7 +12,6 @@ from store import keys, sessions, tokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Select
     from starlette.responses import Response
     from starlette.types import Scope
 
@@ -42,7 +41,7 @@ class Credentials(NamedTuple):
     """
 
     kind: str
-    query: Select[Any]
+    query: keys.Lookup
 
     def grant(self, row: Sequence[Any] | None) -> keys.Grant:
         """What they grant, by what the database answered.

@@ -29,7 +29,7 @@ HTTPS = {"X-Forwarded-Proto": "https"}
 @pytest.fixture
 def page(url: str) -> Iterator[httpx.Client]:
     """A browser, as far as cookies go."""
-    with httpx.Client(base_url=f"{url}/v1/", trust_env=False) as client:
+    with httpx.Client(base_url=f"{url}/v1/", trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -43,7 +43,7 @@ def make_key(database: Database) -> Callable[..., str]:
 
 
 def ask(url: str, key: str, path: str = "engines") -> httpx.Response:
-    return httpx.get(f"{url}/v1/{path}", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+    return httpx.get(f"{url}/v1/{path}", headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=60)
 
 
 def told(answer: httpx.Response) -> str:
@@ -159,7 +159,9 @@ def test_another_site_cannot_make_a_browser_change_anything(
     assert page.post("jobs", json={}, headers=headers).status_code == status
     assert page.post("session", json={}, headers=headers).status_code == status
     assert page.get("jobs", headers=headers).status_code == 200
-    with httpx.Client(base_url=f"{url}/v1/", headers={"Authorization": f"Bearer {key}"}, trust_env=False) as program:
+    with httpx.Client(
+        base_url=f"{url}/v1/", headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=60
+    ) as program:
         assert program.post("jobs", json={}, headers=headers).status_code == 422
 
 
@@ -216,7 +218,7 @@ def test_of_submissions_that_race_for_the_last_place_one_gets_it(
     headers = {"Authorization": f"Bearer {key}"}
 
     def submit() -> httpx.Response:
-        return httpx.post(f"{url}/v1/jobs", json=body, headers=headers, trust_env=False)
+        return httpx.post(f"{url}/v1/jobs", json=body, headers=headers, trust_env=False, timeout=60)
 
     answers = together(*[submit] * 6)
     assert sorted(answer.status_code for answer in answers) == [202] * 2 + [429] * 4
@@ -224,7 +226,7 @@ def test_of_submissions_that_race_for_the_last_place_one_gets_it(
     assert problem(refused) == (429, "too_many_jobs")
     assert int(refused.headers["retry-after"]) > 0
     job = next(answer for answer in answers if answer.status_code == 202).json()["id"]
-    httpx.post(f"{url}/v1/jobs/{job}/cancel", headers=headers, trust_env=False)
+    httpx.post(f"{url}/v1/jobs/{job}/cancel", headers=headers, trust_env=False, timeout=60)
     assert submit().status_code == 202
 
 
@@ -273,7 +275,7 @@ def test_no_secret_is_ever_logged(
     app.add_api_route("/v1/health/fail", fail)
     key, unknown = make_key(), make_key()[:-1] + "\u00e9"
     caplog.set_level(logging.DEBUG)
-    with serve(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serve(app) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         cookie = client.post("/v1/session", json={"key": key}).cookies["octet_session"]
         assert client.get("/v1/jobs").status_code == 200
         webhook = client.post("/v1/webhooks", json={"url": "https://127.0.0.1/"})

@@ -124,7 +124,9 @@ def as_key(url: str, database: Database) -> Iterator[Callable[..., httpx.Client]
     def make(**given: Any) -> httpx.Client:
         with database.begin() as session:
             _, plaintext = keys.create(session, "another", **given)
-        callers.append(httpx.Client(base_url=url, headers={"Authorization": f"Bearer {plaintext}"}, trust_env=False))
+        callers.append(
+            httpx.Client(base_url=url, headers={"Authorization": f"Bearer {plaintext}"}, trust_env=False, timeout=60)
+        )
         return callers[-1]
 
     yield make
@@ -260,11 +262,13 @@ def test_what_all_may_see_tells_nothing_of_anybody(
     assert running in api.get("workers").text
     own = stranger.post("/v1/models", content=(api.get(f"models/{model}/content")).content).json()["id"]
     job = stranger.post("/v1/jobs", json={"model": own, "recipe": {"method": "dynamic"}}).json()
-    assert job["queue_position"] == 0
+    (listed,) = stranger.get("/v1/jobs").json()["data"]
+    for shown in (job, listed, stranger.get(f"/v1/jobs/{job['id']}").json()):
+        assert shown["queue_position"] == 0
 
 
 def test_only_what_needs_no_key_can_be_had_without_one(url: str, ids: dict[str, str]) -> None:
-    with httpx.Client(base_url=url, trust_env=False) as nobody:
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as nobody:
         for route, row in ROUTES.items():
             method, path = route.split()
             answer = nobody.request(method, path.format_map(ids), **row.request)
