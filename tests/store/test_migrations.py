@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from alembic import command
 from sqlalchemy import create_engine, inspect, make_url, text
 
-from store import migrate
+from store import leases, migrate
 from store.database import Database
-from store.tables import Base
+from store.tables import FIRST_OWNER, Base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,40 @@ def test_processes_that_upgrade_at_the_same_time_do_not_disturb_each_other(empty
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(migrate.upgrade, [url] * 4))
     assert migrate.is_current(empty_database)
+
+
+def test_a_database_that_is_older_is_not_current_and_one_that_is_newer_is_and_stays(empty_database: Database) -> None:
+    with empty_database.engine.begin() as connection:
+        command.upgrade(migrate.configuration(connection), "0001")
+    assert not migrate.is_current(empty_database)
+    url = empty_database.url.render_as_string(hide_password=False)
+    migrate.upgrade(url)
+    with empty_database.begin() as session:  # as a release after this one leaves it
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert migrate.is_current(empty_database)
+    migrate.upgrade(url)
+    with empty_database.begin() as session:
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+
+
+def test_the_release_before_goes_on_with_the_new_tables_and_its_jobs_are_done(empty_database: Database) -> None:
+    # What the code of 0001 writes, column by column.
+    submit = (
+        "INSERT INTO api_keys (id, name, prefix, sha256) VALUES (:key, 'k', 'octet_', :sha256)",
+        "INSERT INTO models (id, name, size, spec) VALUES (:model, 'm', 1, '{}')",
+        "INSERT INTO jobs (id, key_id, model_id, recipe, request_sha256) VALUES (:job, :key, :model, '{}', '')",
+    )
+    claim = "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_until = now() WHERE id = :job"
+    again = "UPDATE jobs SET state = 'queued', hinted_at = NULL WHERE id = :job"
+    migrate.upgrade(empty_database.url.render_as_string(hide_password=False))
+    names = {"key": uuid4(), "model": uuid4(), "job": uuid4(), "sha256": "0" * 64}
+    for statement in (*submit, claim, again):
+        with empty_database.begin() as session:
+            session.execute(text(statement), names)
+    with empty_database.begin() as session:
+        job = leases.claim_next(session, uuid4(), 60)
+        assert job is not None
+        assert (job.id, job.attempt, str(job.owner_id), job.protocol) == (names["job"], 2, FIRST_OWNER, 1)
 
 
 @pytest.mark.parametrize("table", ["blob_chunks", "partial_upload_chunks"])
