@@ -1,4 +1,4 @@
 """Runs jobs: a Celery app that takes hints, a runner that supervises one child process per job, and a reconciler.
 
-Only `worker.child` imports torch, and only in a process of its own.
+Only `worker.warm` and what it imports load torch, in a process of its own with one thread, from which jobs are forked.
 """
