@@ -82,16 +82,16 @@ def reckon(scene: Scene, strike: Strike) -> Tally:
 
 
 def recovery(scene: Scene, strike: Strike, events: dict[UUID, list[JobEvent]]) -> float | None:
-    """Seconds from the end of the fault until what it hit goes on."""
+    """Seconds until what the fault has hit goes on."""
     if strike.affected is None:
         seconds = [_first_claim(scene, worker.pid, strike.over) for worker in scene.bed.workers]
         return max((each for each in seconds if each is not None), default=None)
     moments = []
-    for job_id in strike.affected:
-        after = [event.at.timestamp() for event in events[job_id] if _goes_on(event, strike.over)]
-        # Nothing after the fault: it had been taken up before that was over, or never was.
-        none = strike.over if events[job_id][-1].state in FINISHED else float("inf")
-        moments.append(min(after, default=none) - strike.over)
+    for job_id, hit_at in strike.affected.items():
+        after = [event.at.timestamp() for event in events[job_id] if _goes_on(event, hit_at)]
+        # Nothing since: it had ended just before, or it was never taken up again.
+        none = hit_at if events[job_id][-1].state in FINISHED else float("inf")
+        moments.append(min(after, default=none) - hit_at)
     return max(moments, default=None)
 
 

@@ -53,9 +53,9 @@ class Strike:
     """What a fault did.
 
     Attributes:
-        over: When it was over, as `time.time()`: recovery counts from then on.
-        affected: The jobs that were hit. Recovery is over when the last of them was taken up again, or had ended. None:
-            a server was hit, and recovery is over when every worker has taken up a job again.
+        over: When it was over, as `time.time()`.
+        affected: The jobs that were hit, and when. Each has recovered when it was taken up again, or had ended; the
+            slowest counts. None: a server was hit, and recovery lasts from `over` until each worker has taken up a job.
         unanswered: Requests were cut off after their commit. What is committed counts, as if nobody asked again.
         may_end: How jobs may end, where they need not succeed.
         broken: Promises of the fault's own that were not kept, in words.
@@ -63,7 +63,7 @@ class Strike:
     """
 
     over: float
-    affected: set[UUID] | None = None
+    affected: dict[UUID, float] | None = None
     unanswered: bool = False
     may_end: dict[UUID, set[str]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)

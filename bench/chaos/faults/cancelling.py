@@ -46,7 +46,7 @@ def races(scene: Scene) -> Strike:
     for thread in threads.values():
         thread.join()
     scene.settle()
-    strike = Strike(over=time.time(), affected=set())
+    strike = Strike(over=time.time(), affected={})
     states = {job.id: job.state for job in scene.rows()}
     strike.may_end = {job_id: {"succeeded", "cancelled"} for job_id in states}
     for job_id, (status, text) in answers.items():
@@ -62,7 +62,7 @@ def races(scene: Scene) -> Strike:
 
 def latency(scene: Scene) -> Strike:
     """Forty jobs that would last for minutes, cancelled as they measure; until no process of theirs is left."""
-    strike, seconds = Strike(over=time.time(), affected=set()), []
+    strike, seconds = Strike(over=time.time(), affected={}), []
     for number in range(min(_CANCELS, scene.jobs)):
         job_id = scene.submit_one(f"{number}", ENDLESS)
         strike.may_end[job_id] = {"cancelled"}

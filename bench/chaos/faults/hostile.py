@@ -57,7 +57,7 @@ def _few(scene: Scene) -> int:
 def _ends(scene: Scene, codes: dict[UUID, str]) -> Strike:
     """These jobs have to fail, with this code and in words."""
     scene.settle()
-    strike = Strike(over=time.time(), affected=set(), may_end={key: {"failed"} for key in codes})
+    strike = Strike(over=time.time(), affected={}, may_end={key: {"failed"} for key in codes})
     for job_id, code in codes.items():
         error = scene.job(job_id).error or {}
         strike.promise(error.get("code") == code, f"it should say {code}, and says {error}")

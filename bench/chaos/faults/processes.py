@@ -25,7 +25,7 @@ def worker_killed(scene: Scene) -> Strike:
     below = worker.tree()[1:]
     held = scene.bed.held_by(worker)
     worker.kill()
-    strike = Strike(over=time.time(), affected={job.id for job in held})
+    strike = Strike(over=(over := time.time()), affected={job.id: over for job in held})
     for peer in scene.peers:
         kill_all(scene.random.choice(peer.workers).tree())
     scene.until(
@@ -40,7 +40,7 @@ def children_killed(scene: Scene) -> Strike:
     """The processes of five jobs are killed, each in its first attempt; so is a prefork process of each peer."""
     scene.submit()
     scene.until_under_way()
-    hit: set[UUID] = set()
+    hit: dict[UUID, float] = {}
     for _ in range(_KILLS):
         scene.until(lambda: _kill_a_child(scene, hit) or not scene.unfinished(), "a job in its first attempt runs")
         for peer in scene.peers:
@@ -53,13 +53,13 @@ def warm_processes_killed(scene: Scene) -> Strike:
     """All that a worker has started is killed, thrice: what runs a job, and what waits for one."""
     scene.submit()
     scene.until_under_way()
-    hit: set[UUID] = set()
+    hit: dict[UUID, float] = {}
     for _ in range(3):
         scene.until(lambda: scene.busy_workers() or not scene.unfinished(), "a worker holds a job")
         if not scene.unfinished():
             break
         worker = scene.a_busy_worker()
-        hit |= {job.id for job in scene.bed.held_by(worker) if job.attempt == 1}
+        hit |= {job.id: time.time() for job in scene.bed.held_by(worker) if job.attempt == 1}
         kill_all(worker.tree()[1:])
         scene.until(lambda worker=worker: job_processes(worker) or not scene.unfinished(), "it does the next job")
     return Strike(over=time.time(), affected=hit)
@@ -81,14 +81,14 @@ def api_killed(scene: Scene) -> Strike:
     return Strike(over=time.time())
 
 
-def _kill_a_child(scene: Scene, hit: set[UUID]) -> bool:
+def _kill_a_child(scene: Scene, hit: dict[UUID, float]) -> bool:
     for worker in scene.random.sample(scene.bed.workers, len(scene.bed.workers)):
         held = [job for job in scene.bed.held_by(worker) if job.attempt == 1 and job.id not in hit]
         processes = job_processes(worker)
         if held and processes:
             time.sleep(scene.random.uniform(0.0, 0.1))
             kill_all(processes)
-            hit |= {job.id for job in held}
+            hit |= {job.id: time.time() for job in held}
             return True
     return False
 

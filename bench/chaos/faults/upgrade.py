@@ -57,7 +57,7 @@ def rolling_upgrade(scene: Scene) -> Strike:
     scene.join()
     scene.until(lambda: len(scene.unfinished()) <= third, "old workers have done what they know", 300.0)
     time.sleep(_LOOK_SECONDS)
-    strike = Strike(over=time.time(), affected=set())
+    strike = Strike(over=time.time(), affected={})
     taken = [job_id for job_id in too_new if scene.job(job_id).attempt]
     strike.promise(not taken, f"old workers took {len(taken)} jobs that are too new")
     old_workers = bed.workers

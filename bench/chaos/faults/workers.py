@@ -51,7 +51,7 @@ def stopped_past_its_lease(scene: Scene) -> Strike:
     worker.send(signal.SIGCONT)
     for process in peers:
         process.resume()
-    return Strike(over=over, affected=held)
+    return Strike(over=over, affected=dict.fromkeys(held, over))
 
 
 def clocks_off(scene: Scene) -> Strike:
@@ -61,7 +61,7 @@ def clocks_off(scene: Scene) -> Strike:
     worker = scene.a_busy_worker()
     held = _ids(scene, worker)
     worker.kill()
-    strike = Strike(over=time.time(), affected=held)
+    strike = Strike(over=(over := time.time()), affected=dict.fromkeys(held, over))
     for each, clock in zip(scene.bed.workers, scene.bed.setup.clocks, strict=True):
         off = _logged_at(each) - time.time()
         strike.promise(abs(off - clock) < HOUR / 2, f"the clock of {each.name} was off by {off:.0f} s")
@@ -84,7 +84,7 @@ def asked_to_stop(scene: Scene) -> Strike:
     scene.submit_to_peers()
     scene.until(lambda: scene.job(lasting).stage == "measure", "the lasting job measures")
     workers = sorted(scene.bed.workers, key=lambda worker: lasting not in _ids(scene, worker))
-    strike, slowest = Strike(over=time.time(), affected=set()), 0.0
+    strike, slowest = Strike(over=time.time(), affected={}), 0.0
     for worker in workers:
         scene.until(lambda worker=worker: scene.bed.held_by(worker) or not scene.unfinished(), "it holds a job")
         began = time.monotonic()
@@ -118,7 +118,7 @@ def killed_while_training(scene: Scene) -> Strike:
     worker = scene.a_busy_worker()
     held = _ids(scene, worker)
     worker.kill()
-    strike = Strike(over=time.time(), affected=held)
+    strike = Strike(over=(over := time.time()), affected=dict.fromkeys(held, over))
     scene.settle()
     for job_id in held:
         report = Report.model_validate(scene.job(job_id).report)
