@@ -242,7 +242,7 @@ class Job(Base):
     released: Mapped[int] = mapped_column(server_default="0", comment="Attempts handed back; they do not count.")
     worker_id: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]
-    hinted_at: Mapped[datetime | None] = mapped_column(comment="When its hint was last published.")
+    hinted_at: Mapped[datetime | None] = mapped_column(comment="When its hint was last published.")  # no longer read
     checkpoint_sha256: Mapped[str | None] = mapped_column(
         ForeignKey("blobs.sha256"), index=True, comment="What its next attempt goes on from; null once it has ended."
     )
