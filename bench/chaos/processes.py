@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RESTART_SECONDS = 1.0  # from a death to the next start, as a supervisor is usually set
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
 _STOP_SECONDS = 20.0
 _START_SECONDS = 120.0
 

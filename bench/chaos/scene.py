@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import defer
 
 from chaos.bed import DEFAULT, Bed, Setup
 from chaos.client import Log, Submission
@@ -139,7 +140,9 @@ class Scene:
 
     def rows(self) -> list[Job]:
         """The jobs of this scene, acknowledged or not."""
-        mine = select(Job).where(Job.name.startswith(f"{self.batch}/")).order_by(Job.queued_at)
+        # Asked for often, so without what is long: it must not take the processor from the jobs.
+        mine = select(Job).options(defer(Job.report), defer(Job.recipe)).order_by(Job.queued_at)
+        mine = mine.where(Job.name.startswith(f"{self.batch}/"))
         return self.bed.ask(lambda session: list(session.scalars(mine)))
 
     def job(self, job_id: UUID) -> Job:
