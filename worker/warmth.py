@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -73,6 +74,7 @@ class WarmProcess:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+        _stand_back(self._process.pid, settings.job_nice)
 
     def fileno(self) -> int:
         """The descriptor that is readable when it has something to say, or is gone."""
@@ -175,6 +177,16 @@ class WarmProcess:
             return kind.model_validate_json(line)
         except ValidationError as error:
             raise ConnectionError(str(error)) from error
+
+
+def _stand_back(pid: int, nice: int) -> None:
+    """Let every other session go first.
+
+    Where Linux groups processes by session (sched(7), "autogroup"), it shares the CPU out among sessions, and
+    the nice value of a process counts within its own alone.
+    """
+    with suppress(OSError):  # where it does not, or where nobody may say so
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")
 
 
 def _environment(home: Path) -> dict[str, str]:
