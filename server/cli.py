@@ -33,6 +33,8 @@ DataDir = Annotated[Path, typer.Option("--data-dir", help="Where everything is k
 WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True)]
 
 _DATA_DIR = Path("octet-data")
+# How long a thread that reads an upload may keep the event loop from going on; by default ten times as long.
+_SWITCH_SECONDS = 0.0005
 _USUAL: list[str] = list(keys.USUAL)
 
 
@@ -85,6 +87,7 @@ def api(*, with_parent: WithParent = False) -> None:
     from server import connections
 
     settings = _begin("api", with_parent)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     server = connections.server(create_app(settings), host=settings.host, port=settings.port)
     with suppress(KeyboardInterrupt):  # SIGINT, once more, after all has been stopped in order
         server.run()
