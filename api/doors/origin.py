@@ -24,4 +24,7 @@ def is_cross_site(method: str, headers: Headers) -> bool:
     if fetched_from is not None:
         return fetched_from not in {"same-origin", "none"}
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    try:
+        return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    except ValueError:  # it is no address, such as `http://[`
+        return True

@@ -140,6 +140,7 @@ def test_a_session_ends_with_its_time_and_with_its_key(page: httpx.Client, key: 
     ("headers", "status"),
     [
         ({}, 422),
+        ({"Origin": "http://["}, 403),
         ({"Sec-Fetch-Site": "same-origin"}, 422),
         ({"Sec-Fetch-Site": "none"}, 422),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
