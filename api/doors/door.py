@@ -103,7 +103,7 @@ async def _admit(service: Service, scope: Scope, rate: dict[str, str]) -> None:
     if brought.kind == "session":
         _refuse_cross_site(scope)
     caller = identity(grant, service.settings)
-    await _limit_rate(service, caller, rate)
+    await limit_rate(service, caller, rate)
     if path != _SESSION:
         require(caller, "read" if method in SAFE else "submit")
     if grant.stale:
@@ -111,8 +111,12 @@ async def _admit(service: Service, scope: Scope, rate: dict[str, str]) -> None:
     scope.setdefault("state", {})["caller"] = caller
 
 
-async def _limit_rate(service: Service, caller: Identity, rate: dict[str, str]) -> None:
-    """Count a request, and tell how things stand: draft-ietf-httpapi-ratelimit-headers-10."""
+async def limit_rate(service: Service, caller: Identity, rate: dict[str, str]) -> None:
+    """Count a request, and tell in headers how things stand: draft-ietf-httpapi-ratelimit-headers-10.
+
+    Raises:
+        RateLimitedError: If it is one too many this minute.
+    """
     limit = caller.limits.max_requests_per_minute
     if limit is None:
         return

@@ -3,10 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
+from anyio import from_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from api import present, problems
-from api.doors import Admin, Caller, Identity, credentials, identity_of_key
+from api.doors import Admin, Caller, Identity, credentials, identity_of_key, limit_rate
 from api.routes.lists import Limit
 from api.service import Parts, Transaction
 from octet import wire
@@ -29,12 +30,14 @@ def get_key(caller: Caller, session: Transaction) -> wire.KeyInfo:
     "/session",
     status_code=201,
     summary="Sign in",
-    responses=problems.documented("unauthorized", "cross_site", "invalid_request"),
+    responses=problems.documented("unauthorized", "cross_site", "invalid_request", "rate_limited"),
 )
 def sign_in(asked: wire.SessionCreate, request: Request, response: Response, service: Parts) -> wire.KeyInfo:
     """For pages: sets a cookie that no script can read. It is as good as the key until it ends or you sign out."""
     with service.database.begin() as session:
         caller = identity_of_key(session, service.settings, asked.key)
+        # The doors let anybody sign in; whose key it is, is known only here.
+        from_thread.run(limit_rate, service, caller, {})
         seconds = service.settings.session_seconds
         cookie = sessions.create(session, caller.actor, seconds)
         info = _info(session, caller)

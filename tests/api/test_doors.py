@@ -197,6 +197,12 @@ def test_a_key_has_so_many_requests_a_minute_and_every_answer_says_how_many_are_
     assert 1 <= int(answers[3].headers["retry-after"]) <= 60
 
 
+def test_signing_in_counts_as_a_request(url: str, make_key: Callable[..., str]) -> None:
+    key = make_key(limits=keys.Limits(max_requests_per_minute=3))
+    answers = [httpx.post(f"{url}/v1/session", json={"key": key}, trust_env=False) for _ in range(8)]
+    assert {answer.status_code for answer in answers} == {201, 429}  # though another minute may begin among them
+
+
 def test_requests_are_counted_over_all_processes(url: str, settings: Settings, make_key: Callable[..., str]) -> None:
     with serve(create_app(settings)) as other:
         answers = in_one_minute(make_key, url, other, url, other)
