@@ -13,6 +13,7 @@ from serving import serve
 from sqlalchemy import text, update
 
 from api.app import create_app
+from store import keys, tokens
 from store.tables import Job
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def test_a_service_without_its_database_and_broker_says_so_and_nothing_more(sett
     with _serving(settings, **nowhere) as client:
         assert set(_wrong(client)) == PARTS
         assert "127.0.0.1" not in client.get("health/ready").text
-        assert problem(client.get("jobs")) == (503, "unavailable")
+        key = {"Authorization": f"Bearer {tokens.make(keys.PREFIX)}"}
+        assert problem(client.get("jobs", headers=key)) == (503, "unavailable")
 
 
 def test_a_database_and_a_broker_that_hang_are_not_waited_for(settings: Settings) -> None:

@@ -36,7 +36,7 @@ def test_ended_jobs_are_counted_by_recipe_outcome_and_duration(database: Databas
         with database.begin() as session:
             job = start(session)
             _ran(session, job.id, seconds)
-            assert leases.fail(session, job.id, job.attempt, {"code": "c"})
+            assert leases.fail(session, job.id, job.attempt, {"code": "c", "message": "m"})
     with database.begin() as session:
         (found,) = durations.histograms(session).items()
 
@@ -59,7 +59,7 @@ def test_a_job_whose_end_is_rolled_back_is_not_counted(database: Database) -> No
     with database.begin() as session:
         job = start(session)
     with database.begin() as session:
-        leases.fail(session, job.id, job.attempt, {"code": "c"})
+        leases.fail(session, job.id, job.attempt, {"code": "c", "message": "m"})
         session.rollback()
     with database.begin() as session:
         assert durations.histograms(session) == {}
@@ -68,7 +68,7 @@ def test_a_job_whose_end_is_rolled_back_is_not_counted(database: Database) -> No
 def test_the_counts_outlive_the_jobs(database: Database) -> None:
     with database.begin() as session:
         job = start(session)
-        leases.fail(session, job.id, job.attempt, {"code": "c"})
+        leases.fail(session, job.id, job.attempt, {"code": "c", "message": "m"})
     with database.begin() as session:
         session.delete(session.get_one(Job, job.id))
     with database.begin() as session:
