@@ -94,6 +94,7 @@ class Reader:
         self._engine = create_async_engine(
             _url(url),
             pool_size=pool_size,
+            max_overflow=0,  # waiting for one of these is quicker than opening another just when all are busy
             pool_timeout=_READ_SECONDS,
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
