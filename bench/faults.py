@@ -7,13 +7,14 @@ settings unless `bench/chaos/faults/` says otherwise. Dead processes are started
 does. A client submits N short jobs over REST and logs each 202 that it has read. Afterwards none of these may be lost,
 done twice, have an artifact of another hash, or need a human; and the service must have recovered within the bound.
 
-    retried   took more than one attempt: these the fault has hit
-    lost      never reached an end
-    twice     two committed results (`chaos.reckoning.Tally` says what counts)
-    bad hash  artifacts whose downloaded bytes do not have their hash
-    human     jobs not ended when nothing moved any more, or ended otherwise than they should
-    recovery  where jobs were hit: seconds from the kill until the last of them was taken up again. Where a server was:
-              seconds from when it answers again until every worker has taken up a job
+    unfinished  not ended when it struck, at the blow where they were fewest. None: the fault would have shown nothing
+    retried     took more than one attempt: these the fault has hit
+    lost        never reached an end
+    twice       two committed results (`chaos.reckoning.Tally` says what counts)
+    bad hash    artifacts whose downloaded bytes do not have their hash
+    human       jobs not ended when nothing moved any more, or ended otherwise than they should
+    recovery    where jobs were hit: seconds from the kill until the last of them was taken up again. Where a server
+                was: seconds from when it answers again until every worker has taken up a job
 
 Beside it, on the same Postgres and Redis and under the same fault: plain Celery with late and with early acks
 (`chaos/celery_app.py` says how it is set up, and what its jobs do). Exits 1 if a promise of Octet's is broken.
@@ -38,7 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chaos import models, scorecard
-from chaos.bed import Bed, Setup
+from chaos.bed import Bed
 from chaos.disks import may_mount
 from chaos.faults import FAULTS
 from chaos.reckoning import reckon
@@ -60,11 +61,13 @@ class Beds:
         self._bed: Bed | None = None
         self._number = 0
 
-    def bed(self, setup: Setup) -> Bed:
-        if self._bed is None or self._bed.setup != setup:
+    def bed(self, fault: Fault) -> Bed:
+        if self._bed is None or self._bed.setup != fault.setup:
             self.close()
             self._number += 1
-            self._bed = Bed(self._folder / f"bed-{self._number}", setup).__enter__()
+            self._bed = Bed(self._folder / f"bed-{self._number}", fault.setup).__enter__()
+        if fault.peers:
+            self._bed.start_peers()
         self._bed.wait_ready()
         return self._bed
 
@@ -95,9 +98,16 @@ def befall(bed: Bed, fault: Fault, jobs: int, seed: int, paths: dict[str, Path])
         with ThreadPoolExecutor() as pool:
             numbers = range(scene.asked_of_peers)
             by_row = strike.unanswered
-            peers = {peer.name: pool.submit(peer.settle, scene.batch, numbers, by_row=by_row) for peer in scene.peers}
+            unfinished = scene.unfinished_when_struck
+            peers = {
+                peer.name: pool.submit(
+                    peer.settle, scene.batch, numbers, by_row=by_row, unfinished=unfinished.get(peer.name, 0)
+                )
+                for peer in scene.peers
+            }
             scene.settle()
             score.peers = {name: tally.result() for name, tally in peers.items()}
+        score.unfinished = unfinished.get("octet", 0)
         score.tally = reckon(scene, strike)
         score.broken = strike.broken + _broken(score, fault)
         score.notes = strike.notes
@@ -113,8 +123,14 @@ def _broken(score: Score, fault: Fault) -> list[str]:
     broken = [] if score.tally.clean else [f"{reason} ({count} jobs)" for reason, count in score.tally.reasons.items()]
     if not score.tally.clean:
         broken.append("jobs were lost, done twice, damaged or left to a human")
-    if fault.bound and (score.tally.recovery or 0.0) > fault.bound:
-        broken.append(f"recovery took {score.tally.recovery:.1f} s")
+    if not score.unfinished:
+        broken.append("it struck when no job was left: give it more jobs")
+    if fault.bound:
+        took = score.tally.recovery
+        if took is None:
+            broken.append("nothing was left to recover: give it more jobs")
+        elif took > fault.bound:
+            broken.append(f"recovery took {took:.1f} s")
     return broken
 
 
@@ -131,7 +147,7 @@ def run(faults: Sequence[Fault], jobs: int, seed: int, folder: Path) -> Iterator
             began = time.monotonic()
             console.print(f"{fault.name:<22}", end="")
             try:
-                score = befall(beds.bed(fault.setup), fault, jobs, seed, paths)
+                score = befall(beds.bed(fault), fault, jobs, seed, paths)
             except Exception as error:  # noqa: BLE001 - a fault that the bench itself does not survive is a failed one
                 traceback.print_exc()
                 score = Score(fault, broken=[f"{type(error).__name__}: {error}"])

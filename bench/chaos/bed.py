@@ -99,11 +99,8 @@ class Bed:
         self.octet("migrate")
         self.database = Database(self.database_url)
         self._exit.callback(self.database.close)
-        key = self.octet("keys", "create", "bench").split()[-1]
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.client = Client(self.url, key)
-        self._exit.callback(self.client.close)
         # The API's uploads wait in a place of their own: the small disk is the workers'.
         self._environment = self._part_environment(port)
         self.add(self.part("api", "api", self.folder / "api-tmp", ready=self._answers))
@@ -111,13 +108,15 @@ class Bed:
             clock = self.setup.clocks[number]
             # A temporary directory of its own, as on a machine of its own: that is where the lock on measuring is.
             self.add(self.part(f"worker-{number}", "worker", temporary / str(number), clock=clock))
-        self.peers = [peers.Peer(name, self) for name in peers.APPS]
+        self.peers: list[peers.Peer] = []
         for process in self.processes.values():
             process.start(wait=False)
         supervisor = Supervisor(self.processes)
         supervisor.start()
         self._exit.callback(supervisor.stop)
         self._exit.callback(self._ask_to_stop)
+        self.client = Client(self.url, self.octet("keys", "create", "bench").split()[-1])  # while the others load
+        self._exit.callback(self.client.close)
         self.wait_ready()
 
     def _ask_to_stop(self) -> None:
@@ -125,6 +124,13 @@ class Bed:
         for process in self.processes.values():
             if process not in {self.postgres, self.redis}:
                 process.ask_to_stop()
+
+    def start_peers(self) -> None:
+        """Start plain Celery beside it, unless it runs."""
+        if not self.peers:
+            self.peers = [peers.Peer(name, self) for name in peers.APPS]
+            for peer in self.peers:
+                peer.start()
 
     def wait_ready(self) -> None:
         """Return once everything runs, and both workers wait for a job."""

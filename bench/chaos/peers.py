@@ -35,10 +35,10 @@ _DONE = """
 SELECT job.id, number, count(artifact.id) FROM peer_jobs job LEFT JOIN peer_artifacts artifact ON artifact.job = job.id
 WHERE peer = %s AND batch = %s GROUP BY job.id
 """
-# A task lasts 0.2 s, and a message that was taken and lost comes back after the visibility timeout of 15 s: what has
-# not moved for longer than that does not move any more.
+# A task lasts 0.2 s, and a message that was taken and lost comes back a second after the visibility timeout of 15 s:
+# what has not moved for longer than that does not move any more.
 _EMPTY_SECONDS = 4.0
-_QUIET_SECONDS = 30.0
+_QUIET_SECONDS = 22.0
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,18 @@ class PeerTally:
         lost: Never done, and nothing is left that would do them.
         twice: Done more than once.
         stuck: Not done, and their message is still somewhere: they wait for somebody.
+        unfinished: Not done yet when the fault struck, of those that it had been sent.
     """
 
     acknowledged: int
     lost: int
     twice: int
     stuck: int
+    unfinished: int
 
 
 class Peer:
-    """A service on plain Celery: an API and two prefork workers of one process each."""
+    """A service on plain Celery: an API and two prefork workers of one process each, started by `start`."""
 
     def __init__(self, name: str, bed: Bed) -> None:
         self.name = name
@@ -94,6 +96,11 @@ class Peer:
         except httpx.TransportError:
             return False
 
+    def start(self) -> None:
+        """Start it in the background; the bed ends it."""
+        for process in (self.api, *self.workers):
+            process.start(wait=False)
+
     def submit(self, batch: str, numbers: range, rate: float) -> Submission:
         """Have jobs of these numbers done, submitted in the background."""
 
@@ -114,13 +121,18 @@ class Peer:
                 done[row if by_row else number] += times
         return done
 
-    def settle(self, batch: str, numbers: range, *, by_row: bool) -> PeerTally:
+    def unfinished(self, batch: str) -> int:
+        """How many jobs it has taken and not done yet."""
+        return sum(not times for times in self.done(batch, by_row=True).values())
+
+    def settle(self, batch: str, numbers: range, *, by_row: bool, unfinished: int) -> PeerTally:
         """Wait until everything is done, or nothing moves any more; then count.
 
         Args:
             batch: The jobs' batch.
             numbers: Of the jobs that were acknowledged.
             by_row: Count every row that was committed, acknowledged or not.
+            unfinished: For the tally.
         """
         moved, before = time.monotonic(), (-1, -1)
         while True:
@@ -135,7 +147,7 @@ class Peer:
         twice = sum(done[each] > 1 for each in promised)
         missing = sum(not done[each] for each in promised)
         lost, stuck = (0, missing) if waiting else (missing, 0)
-        return PeerTally(len(promised), lost, twice, stuck)
+        return PeerTally(len(promised), lost, twice, stuck, unfinished)
 
     def _waiting(self) -> int:
         """Messages that wait in Redis, or were taken and not acknowledged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from dataclasses import dataclass, field
@@ -84,8 +85,11 @@ class Scene:
         name: Of the fault; it names the jobs.
         jobs: How many.
         random: Decides on everything that is left to chance.
-        model: Id of the model that the jobs are about.
-        models: Paths of other models.
+        models: Paths of the models that it may need.
+        peers: Whether it befalls plain Celery as well.
+
+    Attributes:
+        unfinished_when_struck: By name, "octet" or a peer's: the jobs taken and not done, at the blow with the fewest.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Scene:
         self.peers = bed.peers if peers else []
         self.model = bed.client.upload(models["tiny"])
         self.asked_of_peers = 0
+        self.unfinished_when_struck: dict[str, int] = {}
         self._submissions: list[Submission] = []
         self._internal_errors = bed.client.internal_errors
 
@@ -162,6 +167,13 @@ class Scene:
             self.until(lambda peer=peer: peer.done(self.batch).total(), f"{peer.name} has done jobs")
         self.until(self.busy_workers, "a worker holds a job")
         time.sleep(self.random.uniform(0.0, 0.5))  # at some moment of a job's life, as the seed has it
+        self.about_to_strike()
+
+    def about_to_strike(self) -> None:
+        """Note, before each blow, how much there is to hit: a fault that comes after the last job shows nothing."""
+        now = {"octet": len(self.unfinished())} | {peer.name: peer.unfinished(self.batch) for peer in self.peers}
+        before = self.unfinished_when_struck
+        self.unfinished_when_struck = {name: min(count, before.get(name, count)) for name, count in now.items()}
 
     def ended(self) -> int:
         """How many jobs have ended."""
@@ -179,6 +191,16 @@ class Scene:
         """One that holds a job, as the seed has it."""
         self.until(self.busy_workers, "a worker holds a job")
         return self.random.choice(self.busy_workers() or self.bed.workers)
+
+    def stop_a_busy_worker(self) -> tuple[Process, set[UUID]]:
+        """Stop a worker (SIGSTOP), as the seed has it, and give the jobs that it holds, at least one: it keeps them."""
+        self.about_to_strike()
+        while True:
+            worker = self.a_busy_worker()
+            worker.send(signal.SIGSTOP)
+            if held := {job.id for job in self.bed.held_by(worker)}:
+                return worker, held
+            worker.send(signal.SIGCONT)
 
     def join(self) -> None:
         """Wait until every submission was acknowledged."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chaos.reckoning import Tally
     from chaos.scene import Fault
 
-_OCTET = ("jobs", "retried", "lost", "twice", "bad hash", "human", "recovery")
+_OCTET = ("jobs", "unfinished", "retried", "lost", "twice", "bad hash", "human", "recovery")
 _PEER = "lost / twice / stuck"
 
 
@@ -25,6 +25,7 @@ class Score:
     Attributes:
         fault: Its name, what it is, and its bound.
         seconds: How long it took in all.
+        unfinished: Octet's jobs that had not ended when it struck, at the blow where they were fewest.
         tally: Octet's; None if the fault could not be tried.
         peers: Those of the peers that it befell as well.
         broken: Every promise that was not kept, in words.
@@ -34,6 +35,7 @@ class Score:
 
     fault: Fault
     seconds: float = 0.0
+    unfinished: int = 0
     tally: Tally | None = None
     peers: dict[str, PeerTally] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
@@ -45,9 +47,11 @@ class Score:
         if self.tally is None:
             return [self.fault.what, self.skipped or "; ".join(self.broken), *[""] * (len(_OCTET) + 1)]
         octet = self.tally
-        counts = (octet.acknowledged, octet.retried, octet.lost, octet.twice, octet.wrong, octet.human)
+        counts = (octet.acknowledged, self.unfinished, octet.retried, octet.lost, octet.twice, octet.wrong, octet.human)
         peers = [
-            f"{tally.lost} / {tally.twice} / {tally.stuck}" if (tally := self.peers.get(name)) else "-"
+            f"{tally.lost} / {tally.twice} / {tally.stuck}"
+            if (tally := self.peers.get(name)) and tally.unfinished
+            else "-"  # it was not befallen, or had nothing left to be hit
             for name in ("late", "early")
         ]
         return [self.fault.what, *map(str, counts), self._recovery(), *peers]
@@ -65,6 +69,7 @@ class Score:
             "what": self.fault.what,
             "bound": self.fault.bound,
             "seconds": round(self.seconds, 1),
+            "unfinished": self.unfinished,
             "octet": asdict(self.tally) if self.tally else None,
             "peers": {name: asdict(tally) for name, tally in self.peers.items()},
             "broken": self.broken,

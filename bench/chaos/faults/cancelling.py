@@ -27,6 +27,8 @@ def races(scene: Scene) -> Strike:
     lasting = median(_seconds(scene, job_id) for job_id in sample)
     answers: dict[UUID, tuple[int, str]] = {}
     scene.submit_with(SHORT)
+    scene.until(scene.unfinished, "jobs are there")
+    scene.about_to_strike()
     threads: dict[UUID, threading.Thread] = {}
 
     def cancel(job_id: UUID, after: float) -> None:
@@ -47,6 +49,7 @@ def races(scene: Scene) -> Strike:
         thread.join()
     scene.settle()
     strike = Strike(over=time.time(), affected={})
+    strike.promise(bool(answers), "no job was there to be cancelled")
     states = {job.id: job.state for job in scene.rows()}
     strike.may_end = {job_id: {"succeeded", "cancelled"} for job_id in states}
     for job_id, (status, text) in answers.items():
@@ -69,6 +72,7 @@ def latency(scene: Scene) -> Strike:
         scene.until(lambda job_id=job_id: scene.job(job_id).stage == "measure", "it measures")
         processes = [process for worker in scene.busy_workers() for process in job_processes(worker)]
         strike.promise(bool(processes), "the job's processes were not found")
+        scene.about_to_strike()
         began = time.monotonic()
         scene.bed.client.persist("POST", f"jobs/{job_id}/cancel")
         while any(lives(process) for process in processes):

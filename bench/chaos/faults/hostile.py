@@ -23,6 +23,7 @@ def out_of_memory(scene: Scene) -> Strike:
     model = scene.bed.client.upload(scene.models["exhausts"])
     scene.submit()
     greedy = [scene.submit_one(f"exhausts-{number}", SHORT, model) for number in range(_few(scene))]
+    scene.about_to_strike()
     return _ends(scene, dict.fromkeys(greedy, "out_of_memory"))
 
 
@@ -32,6 +33,7 @@ def harmful_models(scene: Scene) -> Strike:
     hangs = scene.submit_one("hangs", SHORT, scene.bed.client.upload(scene.models["hangs"]))
     crashes = scene.submit_one("crashes", ENDLESS)
     crashed: set[int] = set()
+    scene.about_to_strike()
 
     def crash_again() -> bool:
         job = scene.job(crashes)

@@ -21,11 +21,10 @@ def worker_killed(scene: Scene) -> Strike:
     """A worker that holds a job is killed. Its processes have to go with it; of a peer's, they are all killed."""
     scene.submit()
     scene.until_under_way()
-    worker = scene.a_busy_worker()
+    worker, held = scene.stop_a_busy_worker()
     below = worker.tree()[1:]
-    held = scene.bed.held_by(worker)
     worker.kill()
-    strike = Strike(over=(over := time.time()), affected={job.id: over for job in held})
+    strike = Strike(over=(over := time.time()), affected=dict.fromkeys(held, over))
     for peer in scene.peers:
         kill_all(scene.random.choice(peer.workers).tree())
     scene.until(
@@ -46,7 +45,9 @@ def children_killed(scene: Scene) -> Strike:
         for peer in scene.peers:
             children = peer.busy_children()
             kill_all(scene.random.sample(children, min(1, len(children))))
-    return Strike(over=time.time(), affected=hit)
+    strike = Strike(over=time.time(), affected=hit)
+    strike.promise(len(hit) >= _KILLS, f"only {len(hit)} jobs were there to be hit")
+    return strike
 
 
 def warm_processes_killed(scene: Scene) -> Strike:
@@ -55,9 +56,7 @@ def warm_processes_killed(scene: Scene) -> Strike:
     scene.until_under_way()
     hit: dict[UUID, float] = {}
     for _ in range(3):
-        scene.until(lambda: scene.busy_workers() or not scene.unfinished(), "a worker holds a job")
-        if not scene.unfinished():
-            break
+        scene.about_to_strike()
         worker = scene.a_busy_worker()
         hit |= {job.id: time.time() for job in scene.bed.held_by(worker) if job.attempt == 1}
         kill_all(worker.tree()[1:])
@@ -73,6 +72,7 @@ def api_killed(scene: Scene) -> Strike:
         enough = share * scene.jobs
         scene.until(lambda enough=enough: len(scene.acknowledged) >= enough, "requests are coming in")
         time.sleep(scene.random.uniform(0.0, 0.1))
+        scene.about_to_strike()
         scene.bed.api.kill()
         for peer in scene.peers:
             peer.api.kill()
@@ -86,6 +86,7 @@ def _kill_a_child(scene: Scene, hit: dict[UUID, float]) -> bool:
         held = [job for job in scene.bed.held_by(worker) if job.attempt == 1 and job.id not in hit]
         processes = job_processes(worker)
         if held and processes:
+            scene.about_to_strike()
             time.sleep(scene.random.uniform(0.0, 0.1))
             kill_all(processes)
             hit |= {job.id: time.time() for job in held}

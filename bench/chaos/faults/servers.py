@@ -31,6 +31,7 @@ def redis_restarted(scene: Scene) -> Strike:
 
     def restart() -> None:
         for _ in range(5):
+            scene.about_to_strike()
             scene.bed.redis.down(signal.SIGTERM)
             scene.bed.redis.up()
             time.sleep(scene.random.uniform(0.2, 1.0))
@@ -45,6 +46,7 @@ def redis_flushed(scene: Scene) -> Strike:
         with scene.bed.broker() as broker:
             broker.flushall()
             scene.join()
+            scene.about_to_strike()
             broker.flushall()
 
     return _in_the_middle(scene, flush)
@@ -77,6 +79,7 @@ def postgres_restarted(scene: Scene) -> Strike:
 
     def restart() -> None:
         for _ in range(3):
+            scene.about_to_strike()
             _restart_postgres(scene)
             time.sleep(scene.random.uniform(0.5, 2.0))
 
@@ -98,6 +101,7 @@ def postgres_restarted_under_uploads(scene: Scene) -> Strike:
         thread.start()
     for _ in range(3):
         time.sleep(scene.random.uniform(0.2, 1.0))
+        scene.about_to_strike()
         _restart_postgres(scene)
     strike = Strike(over=time.time())
     for thread in threads:
@@ -123,9 +127,10 @@ def crash_before_publishing(scene: Scene) -> Strike:
     scene.join()
     scene.bed.redis.send(signal.SIGSTOP)
     before = len(scene.rows())
-    scene.submit(rate=1000.0)
-    scene.submit_to_peers(rate=1000.0)
+    scene.submit(scene.jobs - some, rate=1000.0)
+    scene.submit_to_peers(scene.jobs - some, rate=1000.0)
     scene.until(lambda: len(scene.rows()) >= before + 4, "jobs are committed")
+    scene.about_to_strike()
     scene.bed.api.kill()
     for peer in scene.peers:
         peer.api.kill()
@@ -138,6 +143,7 @@ def hints_resent(scene: Scene) -> Strike:
     scene.submit()
     scene.until_under_way()
     scene.join()
+    scene.about_to_strike()
     ids = [job.id for job in scene.random.sample(scene.rows(), _RESENT_JOBS)] * _RESENT
     scene.random.shuffle(ids)
     hints = Hints(scene.bed.redis_url)

@@ -48,6 +48,7 @@ def rolling_upgrade(scene: Scene) -> Strike:
     bed, third = scene.bed, scene.jobs // 3
     checkout = next_version(bed.folder / "next")
     scene.submit(third)
+    scene.until_under_way()
     bed.octet("migrate", checkout=checkout)
     bed.api.down(signal.SIGTERM)
     bed.api.environment["PYTHONPATH"] = str(checkout)

@@ -39,9 +39,7 @@ def stopped_past_its_lease(scene: Scene) -> Strike:
     """
     scene.submit()
     scene.until_under_way()
-    worker = scene.a_busy_worker()
-    worker.send(signal.SIGSTOP)
-    held = _ids(scene, worker)
+    worker, held = scene.stop_a_busy_worker()
     over = time.time()
     peers = [process for peer in scene.peers for process in scene.random.choice(peer.workers).tree()]
     for process in peers:
@@ -58,8 +56,7 @@ def clocks_off(scene: Scene) -> Strike:
     """One worker's clock is an hour ahead, the other's an hour behind, and one of them is killed."""
     scene.submit()
     scene.until_under_way()
-    worker = scene.a_busy_worker()
-    held = _ids(scene, worker)
+    worker, held = scene.stop_a_busy_worker()
     worker.kill()
     strike = Strike(over=(over := time.time()), affected=dict.fromkeys(held, over))
     for each, clock in zip(scene.bed.workers, scene.bed.setup.clocks, strict=True):
@@ -87,6 +84,7 @@ def asked_to_stop(scene: Scene) -> Strike:
     strike, slowest = Strike(over=time.time(), affected={}), 0.0
     for worker in workers:
         scene.until(lambda worker=worker: scene.bed.held_by(worker) or not scene.unfinished(), "it holds a job")
+        scene.about_to_strike()
         began = time.monotonic()
         worker.down(signal.SIGTERM)
         slowest = max(slowest, time.monotonic() - began)
@@ -115,8 +113,7 @@ def killed_while_training(scene: Scene) -> Strike:
     """A worker is killed in the middle of QAT. The next attempt goes on from the checkpoint."""
     jobs = [scene.submit_one(f"qat-{number}", _TRAINED) for number in range(2)]
     scene.until(lambda: all(scene.job(job_id).checkpoint_sha256 for job_id in jobs), "both have a checkpoint")
-    worker = scene.a_busy_worker()
-    held = _ids(scene, worker)
+    worker, held = scene.stop_a_busy_worker()
     worker.kill()
     strike = Strike(over=(over := time.time()), affected=dict.fromkeys(held, over))
     scene.settle()
