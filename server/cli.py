@@ -17,7 +17,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from typer.core import TyperGroup
 
 from octet.errors import OctetError
@@ -149,11 +148,14 @@ def list_(
     if as_json:
         typer.echo(json.dumps([_entry(key, owner) for key, owner in listed], indent=2, default=str))
         return
-    table = Table("prefix", "name", "owner", "scopes", "made", "last used", "expires", "revoked")
+    from octet.cli.tables import Rows, label, words
+
+    times = (label("expires"), label("revoked"), label("made").spared, label("last used").spared)
+    table = Rows(label("prefix"), words("name"), words("owner"), words("scopes"), *times)
     for key, owner in listed:
-        times = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
-        shown = (f"{at:%Y-%m-%d %H:%M}" if at else "" for at in times)
-        table.add_row(key.prefix, key.name, owner, " ".join(key.scopes), *shown)
+        moments = (key.expires_at, key.revoked_at, key.created_at, key.last_used_at)
+        shown = (f"{at:%Y-%m-%d %H:%M}" if at else None for at in moments)
+        table.add(key.prefix, key.name, owner, " ".join(key.scopes), *shown)
     Console().print(table)
 
 

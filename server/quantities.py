@@ -11,7 +11,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from store.keys import SCOPES
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DURATION = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")
+_DURATION = re.compile(rf"([1-9]\d{{0,5}})([{''.join(_UNITS)}])")
 
 
 def duration(text: str) -> timedelta:

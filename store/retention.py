@@ -17,7 +17,14 @@ from octet.errors import FieldError
 from octet.wire import FINISHED
 from store import audit, blobs, locks, uploads
 from store import partial as parts
-from store.errors import ConflictError, InUseError, InvalidExpiryError, JobUnfinishedError, NotFoundError
+from store.errors import (
+    ConflictError,
+    DatasetDeletedError,
+    InvalidExpiryError,
+    JobUnfinishedError,
+    ModelDeletedError,
+    NotFoundError,
+)
 from store.states import UNFINISHED
 from store.tables import Artifact, Job
 
@@ -79,19 +86,16 @@ def purge_job(session: Session, job_id: UUID, *, actor: audit.Actor, owner_id: U
 
 
 def purge_upload(session: Session, kind: Kind, upload_id: UUID, *, actor: audit.Actor, owner_id: UUID) -> None:
-    """Delete a model or dataset, its name too, with every job that used it.
+    """Delete a model or dataset, or what is left of a deleted one: its name too, with every job that used it.
 
     Raises:
-        NotFoundError: If the owner has none of that id, or no longer.
+        NotFoundError: If the owner has none of that id.
         InUseError: If one of the jobs has not ended.
     """
-    uploads.get(session, kind, upload_id, owner_id=owner_id)
-    try:
-        for job_id in session.scalars(select(Job.id).where(uploads.used(kind, upload_id)).order_by(Job.id)).all():
-            purge_job(session, job_id, actor=actor, owner_id=owner_id)
-    except JobUnfinishedError as error:
-        raise InUseError(error.message, hint=error.hint) from error
-    uploads.delete(session, kind, upload_id, owner_id=owner_id)
+    with suppress(ModelDeletedError, DatasetDeletedError):
+        uploads.delete(session, kind, upload_id, owner_id=owner_id)  # from here on no job can begin to use it
+    for job_id in session.scalars(select(Job.id).where(uploads.used(kind, upload_id)).order_by(Job.id)).all():
+        purge_job(session, job_id, actor=actor, owner_id=owner_id)
     uploads.forget(session, kind, upload_id)
     audit.record(session, actor, f"{kind}.purge", upload_id)
 

@@ -13,7 +13,7 @@ from api.errors import InsufficientScopeError
 from octet.wire import Scope
 from store.audit import Actor
 from store.database import Session
-from store.keys import Grant, Limits
+from store.keys import SCOPES, Grant, Limits
 from store.settings import Settings
 
 
@@ -73,10 +73,11 @@ def require(caller: Identity, scope: Scope) -> None:
         InsufficientScopeError: If not.
     """
     if scope not in caller.scopes:
+        wanted = " ".join(f"--scope {name}" for name in SCOPES if name == scope or name in caller.scopes)
         raise InsufficientScopeError(
             f"The key {caller.name!r} has not the scope `{scope}`, which this needs.",
             reason="scope",
-            hint=f"`octet-server keys create NAME --scope {scope}` makes one that has.",
+            hint=f"`octet-server keys create NAME {wanted}` makes one that has.",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import timedelta
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,13 @@ def test_a_key_that_is_revoked_or_expires_is_refused_from_the_next_request_on(
         with database.begin() as session:
             session.execute(update(ApiKey).values(change))
         assert ask(url, key).status_code == 401
+
+
+def test_a_key_that_the_hint_makes_may_do_what_was_refused(url: str, make_key: Callable[..., str]) -> None:
+    refused = ask(url, make_key(scopes=["admin"]), "audit")
+    assert problem(refused) == (403, "insufficient_scope")
+    wanted = re.findall(r"--scope (\w+)", refused.json()["hint"])
+    assert ask(url, make_key(scopes=wanted), "audit").status_code == 200
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer nonsense", "Bearer octet_" + "0" * 49])

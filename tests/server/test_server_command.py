@@ -75,12 +75,30 @@ def test_a_key_is_made_for_an_owner_with_scopes_limits_and_an_end(database: Data
 @pytest.mark.usefixtures("in_environment", "database")
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--expires-in", "soon"), ("--expires-in", "-1d"), ("--max-stored-bytes", "much"), ("--scope", "everything")],
+    [
+        ("--expires-in", "soon"),
+        ("--expires-in", "-1d"),
+        ("--expires-in", "0d"),
+        ("--max-stored-bytes", "much"),
+        ("--scope", "everything"),
+    ],
 )
 def test_a_quantity_that_is_none_is_said(option: str, value: str) -> None:
     result = octet_server("keys", "create", "ci", f"{option}={value}")
     assert result.exit_code == 2
     assert option in result.stderr
+
+
+@pytest.mark.usefixtures("in_environment", "database")
+def test_the_list_shows_whole_prefixes_on_any_width_and_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name, scopes = "[/red] of a team whose name is long", ("--scope", "read", "--scope", "submit", "--scope", "admin")
+    plaintext = octet_server("keys", "create", name, *scopes, "--expires-in", "90d").stdout.strip()
+    octet_server("keys", "revoke", plaintext[:12])
+    listed = octet_server("keys", "list")
+    assert listed.exit_code == 0
+    assert plaintext[:12] in listed.stdout
+    assert "[/red]" in listed.stdout
 
 
 @pytest.mark.usefixtures("in_environment", "database")

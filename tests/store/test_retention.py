@@ -111,6 +111,16 @@ def test_a_purged_model_takes_the_jobs_with_it_that_used_it(database: Database, 
         assert {"job.purge", "model.purge"} <= done
 
 
+def test_what_a_plain_delete_left_can_be_purged(database: Database, finished: Job) -> None:
+    with database.begin() as session:
+        uploads.delete(session, "model", finished.model_id, owner_id=OWNER)
+        with pytest.raises(NotFoundError):
+            retention.purge_upload(session, "model", finished.model_id, actor=ACTOR, owner_id=uuid4())
+        retention.purge_upload(session, "model", finished.model_id, actor=ACTOR, owner_id=OWNER)
+        assert _count(session, Job, Artifact, Model, Blob) == [0] * 4
+        assert {"job.purge", "model.purge"} <= {action for action, _ in _actions(session)}
+
+
 def test_what_has_expired_is_swept_once_no_unfinished_job_needs_it(database: Database) -> None:
     with database.begin() as session:
         job = queue(session, calibration_id=upload(session, "dataset", b"digits").id)
