@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from chaos.bed import Setup
-from chaos.scene import Fault, Scene, Strike
+from chaos.scene import Fault, Scene, Strike, lasting
 from octet.report import Report
 from store.settings import Settings
 
@@ -23,7 +23,7 @@ _LEASE = Settings.model_fields["lease_seconds"].default
 _GRACE = Settings.model_fields["grace_seconds"].default
 _SLACK_SECONDS = 8.0
 _EPOCHS = 40
-_LASTING = {"method": "dynamic", "measure": {"seconds": 1.5 * _GRACE, "layers": False}}
+_LASTING = lasting(1.5 * _GRACE)
 _TRAINED = {
     "method": "qat",
     "calibration": {"source": "synthetic", "samples": 64},
@@ -76,11 +76,11 @@ def asked_to_stop(scene: Scene) -> Strike:
 
     One job lasts for longer than the grace period: that one has to be handed back.
     """
-    lasting = scene.submit_one("lasting", _LASTING)
+    long = scene.submit_one("lasting", _LASTING)
     scene.submit()
     scene.submit_to_peers()
-    scene.until(lambda: scene.job(lasting).stage == "measure", "the lasting job measures")
-    workers = sorted(scene.bed.workers, key=lambda worker: lasting not in _ids(scene, worker))
+    scene.until(lambda: scene.job(long).stage == "measure", "the lasting job measures")
+    workers = sorted(scene.bed.workers, key=lambda worker: long not in _ids(scene, worker))
     strike, slowest = Strike(over=time.time(), affected={}), 0.0
     for worker in workers:
         scene.until(lambda worker=worker: scene.bed.held_by(worker) or not scene.unfinished(), "it holds a job")
@@ -97,7 +97,7 @@ def asked_to_stop(scene: Scene) -> Strike:
     counted = [job.id for job in scene.rows() if job.attempt - job.released > 1]
     strike.promise(not counted, f"{len(counted)} jobs had an attempt counted against them")
     strike.promise(slowest < _GRACE + _SLACK_SECONDS, f"a worker took {slowest:.0f} s to stop")
-    strike.promise(scene.job(lasting).released > 0, "the job that lasts was not handed back")
+    strike.promise(scene.job(long).released > 0, "the job that lasts was not handed back")
     strike.notes |= {
         "slowest stop, s": round(slowest, 1),
         "jobs handed back": sum(job.released > 0 for job in scene.rows()),
