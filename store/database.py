@@ -30,8 +30,16 @@ _NETWORK = {
     "tcp_user_timeout": 10_000,  # milliseconds
 }
 
-# What any use of a database may raise while Postgres restarts or cannot be reached. Trying again later may help.
-UNAVAILABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, psycopg.OperationalError)
+# What any use of a database may raise while Postgres restarts, cannot be reached, or takes no writes: that and a
+# transaction that was ended for taking too long are "internal errors". Trying again later may help.
+UNAVAILABLE = (
+    exc.OperationalError,
+    exc.InternalError,
+    exc.InterfaceError,
+    exc.TimeoutError,
+    psycopg.OperationalError,
+    psycopg.InternalError,
+)
 
 
 # The same for Postgres' side: what a machine that vanished had locked is free again within half a minute.
