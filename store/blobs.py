@@ -14,7 +14,6 @@ from store.tables import Artifact, Blob, BlobChunk, Dataset, Job, Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
@@ -70,18 +69,17 @@ def stream(database: Database, sha256: str, *, start: int = 0, end: int | None =
     return _pieces(fetch, start, end)
 
 
-def copy_to(session: Session, sha256: str, path: Path) -> None:
-    """Write the content to a file.
+def read_whole(session: Session, sha256: str) -> Iterator[bytes]:
+    """All bytes, as `read` gives them, and looked at: until the last piece has been taken, nothing is sure.
 
     Raises:
         NotFoundError: If there is no such content.
-        ContentMismatchError: If what is stored no longer has its hash.
+        ContentMismatchError: After the last piece, if what is stored no longer has its hash.
     """
     digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for piece in read(session, sha256):
-            digest.update(piece)
-            file.write(piece)
+    for piece in read(session, sha256):
+        digest.update(piece)
+        yield piece
     if digest.hexdigest() != sha256:
         raise ContentMismatchError(f"The stored content {sha256} is damaged.", hint="Upload it again.")
 

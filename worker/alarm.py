@@ -9,6 +9,14 @@ from typing import Literal
 Reason = Literal["cancelled", "lost", "stopping"]
 
 
+class Interrupted(Exception):  # noqa: N818 - an event, not a mistake
+    """The alarm has rung."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Alarm:
     """Raised from any thread, at most once; readable, in the sense of `select`, from then on.
 
@@ -32,6 +40,15 @@ class Alarm:
             if self.reason is None:
                 self.reason = reason
                 self._writer.send(b"!")
+
+    def heed(self) -> None:
+        """Go on only if it has not rung: to be called now and then by what takes long.
+
+        Raises:
+            Interrupted: If it has.
+        """
+        if self.reason is not None:
+            raise Interrupted(self.reason)
 
     def close(self) -> None:
         """Free the descriptors; not while anyone may still ring."""

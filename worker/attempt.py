@@ -10,6 +10,7 @@ those that are the model's doing come again, and the attempt cap ends them with 
 
 from __future__ import annotations
 
+import errno
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +23,14 @@ from octet.wire import JobError
 from store import leases
 from store.database import UNAVAILABLE
 from worker import room
-from worker.artifacts import BadOutputError, collect, open_plain, read_report
-from worker.inputs import fetch
+from worker.alarm import Interrupted
+from worker.artifacts import collect, read_report
+from worker.inputs import CHECKPOINT, fetch
 from worker.lease import Lease
 from worker.limits import artifact_bytes
 from worker.protocol import INTERNAL_ERROR
 from worker.reporter import Reporter
-from worker.watch import Crashed, Interrupted, Refused, watch
+from worker.watch import Crashed, Refused, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from worker.alarm import Alarm
     from worker.process import Child
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _RETRY_SECONDS = 0.5  # between two tries to record an end while Postgres is away
 
 _log = structlog.get_logger()
@@ -77,7 +80,7 @@ class Attempt:
         self._child = child
         self._alarm = alarm
         self._impatient = impatient
-        self._reporter = Reporter(database, job.id, job.attempt)
+        self._reporter = Reporter(database, job, child.scratch / CHECKPOINT, limit=artifact_bytes(settings))
 
     def run(self) -> End:
         """Do the job and record how it ended."""
@@ -85,57 +88,58 @@ class Attempt:
             try:
                 end = self._work()
             except Exception as reason:  # noqa: BLE001 - whatever it is, the job's owner is told in words
-                self._child.kill()  # before anyone else may take the job
                 end = self._early_end(reason)
             try:
                 recorded = self._record(end)
-            except Exception as error:  # noqa: BLE001 - a job must not stay unfinished because of what it handed in
-                recorded = self._record(end := _failed(_in_words(error)))
+            except Exception as reason:  # noqa: BLE001 - a job must not stay unfinished because of what it handed in
+                recorded = self._record(end := self._early_end(reason))
         _log.info("attempt ended", end=end.word, recorded=recorded)
         return end
 
     def _work(self) -> End:
-        assignment, model_sha256 = fetch(self._database, self._job, self._child.scratch)
-        self._child.channel.assign(assignment)
-        seconds = min(self._settings.job_timeout_seconds, assignment.recipe.timeout_seconds or math.inf)
-        keep = partial(self._keep, assignment.checkpoint)
-        watch(self._child, self._alarm, self._reporter, seconds=seconds, on_checkpoint=keep)
-        self._child.kill()  # or it could exchange what it left while that is looked at
-        artifacts = collect(assignment.output, limit=artifact_bytes(self._settings))
-        report = read_report(assignment.output, model_sha256=model_sha256)
+        with self._reporter:
+            output, model_sha256 = self._have_it_done()
+        artifacts = collect(output, limit=artifact_bytes(self._settings))
+        report = read_report(output, model_sha256=model_sha256)
         return End("succeeded", partial(leases.succeed, report=report, artifacts=artifacts))
 
-    def _keep(self, checkpoint: Path) -> None:
-        """Keep a checkpoint for the next attempt, should there be one. If one is lost, the next one does as well."""
+    def _have_it_done(self) -> tuple[Path, str]:
+        """Where the child has left what it made, and of which model."""
         try:
-            with (
-                open_plain(checkpoint, limit=artifact_bytes(self._settings)) as file,
-                self._database.begin() as session,
-            ):
-                leases.keep_checkpoint(session, self._job.id, self._job.attempt, file)
-        except (BadOutputError, *UNAVAILABLE) as error:
-            _log.warning("a checkpoint could not be kept", error=str(error))
+            assignment, model_sha256 = fetch(self._database, self._job, self._child.scratch, self._alarm)
+            self._child.channel.assign(assignment)
+            seconds = min(self._settings.job_timeout_seconds, assignment.recipe.timeout_seconds or math.inf)
+            watch(self._child, self._alarm, self._reporter, seconds=seconds)
+        finally:
+            # Before anyone else may take the job; and it could exchange what it left while that is looked at.
+            self._child.kill()
+        return assignment.output, model_sha256
 
     def _early_end(self, reason: Exception) -> End:
         match reason:
             case Interrupted():
                 return _INTERRUPTIONS[reason.reason]
-            case _ if _is_unexplained(reason) and room.is_scarce(self._child):
-                _log.warning("the disk is full; the job is left to others, or to later", error=str(reason))
+            case _ if self._is_this_workers_trouble(reason):
+                _log.warning("this worker cannot do the job now; it is left to others, or to later", error=str(reason))
                 return HANDED_BACK
             case Crashed():
-                return self._crashed(str(reason))
+                return self._crashed(f"The job's process {reason}")
             case ConnectionError():  # it was gone before it had its assignment
-                return self._crashed(self._child.death())
-            case _ if isinstance(reason, (OSError, *UNAVAILABLE)):  # the disk of this worker, or the database
-                _log.warning("this worker cannot do the job now", error=str(reason))
-                return HANDED_BACK
+                return self._crashed(f"The job's process {self._child.death()}")
+            case OSError():
+                return self._crashed(f"The worker could not handle the job's files ({reason.strerror or reason})")
         return _failed(_in_words(reason))
 
-    def _crashed(self, how: str) -> End:
+    def _is_this_workers_trouble(self, reason: Exception) -> bool:
+        """Whether trying again later may help: the database is away, or the disk is full."""
+        if isinstance(reason, UNAVAILABLE) or (isinstance(reason, OSError) and reason.errno in _FULL):
+            return True
+        return _is_unexplained(reason) and room.is_scarce(self._child)
+
+    def _crashed(self, what: str) -> End:
         while_doing = f" while it was busy with the stage {self._reporter.stage}" if self._reporter.stage else ""
-        message = f"The job's process {how}{while_doing}."
-        _log.warning("the child crashed", how=how, stage=self._reporter.stage)
+        message = f"{what}{while_doing}."
+        _log.warning("the attempt crashed", happened=message)
         return End("crashed", partial(leases.crash, happened=message, max_attempts=self._settings.max_attempts))
 
     def _record(self, end: End) -> bool:
@@ -154,7 +158,7 @@ class Attempt:
 def _is_unexplained(reason: Exception) -> bool:
     """Whether it may come from anything, a full disk for one."""
     by_itself = isinstance(reason, Refused) and reason.error.code == INTERNAL_ERROR.code
-    return by_itself or isinstance(reason, (Crashed, ConnectionError))
+    return by_itself or isinstance(reason, (Crashed, OSError))
 
 
 def _failed(error: JobError) -> End:

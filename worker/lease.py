@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from contextvars import copy_context
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Self
 
-import structlog
-
 from store import leases
-from store.database import UNAVAILABLE
+from worker.rounds import Rounds
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -18,11 +14,9 @@ if TYPE_CHECKING:
     from store.settings import Settings
     from worker.alarm import Alarm
 
-_log = structlog.get_logger()
-
 
 class Lease:
-    """A thread that renews the lease every heartbeat, from `with` to the end of its block.
+    """Renews the lease every heartbeat, from `with` to the end of its block.
 
     It rings the alarm when the job was cancelled or belongs to somebody else. While Postgres does not answer, however
     long, the job goes on: nobody else can take it either. If only this worker cannot reach Postgres, somebody else will
@@ -31,32 +25,22 @@ class Lease:
 
     def __init__(self, database: Database, settings: Settings, job_id: UUID, attempt: int, alarm: Alarm) -> None:
         self._database = database
-        self._settings = settings
+        self._seconds = settings.lease_seconds
         self._job_id = job_id
         self._attempt = attempt
         self._alarm = alarm
-        self._done = Event()
-        # In the caller's context, so that its lines in the log name the job as well.
-        self._thread = Thread(target=copy_context().run, args=(self._keep,), name=f"lease-{job_id}", daemon=True)
+        self._rounds = Rounds("lease", self._renew, seconds=settings.heartbeat_seconds)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._rounds.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _keep(self) -> None:
-        while not self._done.wait(self._settings.heartbeat_seconds):
-            try:
-                self._renew()
-            except UNAVAILABLE as error:
-                _log.warning("the lease could not be renewed", error=str(error))
+        self._rounds.stop()
 
     def _renew(self) -> None:
         with self._database.begin() as session:
-            state = leases.renew(session, self._job_id, self._attempt, self._settings.lease_seconds)
+            state = leases.renew(session, self._job_id, self._attempt, self._seconds)
         if state is None:
             self._alarm.ring("lost")
         elif state == "cancelling":

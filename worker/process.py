@@ -22,7 +22,7 @@ LOG_TAIL_BYTES = 16 * 2**10
 _EXIT_SECONDS = 5.0  # from hanging up to being gone, for a process that dies by itself
 
 # How a process ended without a word, in words.
-_DEATHS = {
+_DEATHS: dict[int, str] = {
     signal.SIGKILL: "was killed, most likely because the machine ran out of memory",
     signal.SIGSEGV: "crashed with SIGSEGV",
     signal.SIGBUS: "crashed with SIGBUS",
@@ -74,7 +74,7 @@ class Child:
             return "stopped answering"
         if self._status >= 0:
             return f"stopped with exit status {self._status}"
-        return _DEATHS.get(signal.Signals(-self._status), f"was ended by {signal.Signals(-self._status).name}")
+        return _DEATHS.get(-self._status, f"was ended by signal {-self._status}")  # real-time signals have no names
 
     def log_lines(self) -> list[str]:
         """The last lines of what it and torch wrote, 16 KiB at most."""

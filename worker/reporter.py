@@ -1,63 +1,106 @@
-"""Brings a child's progress into the database, no more often than people can read it."""
+"""Brings what a child says of its progress into the database, no more often than people can read it.
+
+It has a thread for that: whoever watches the child must not wait for Postgres.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from octet.errors import OctetError
 from store import leases
 from store.database import UNAVAILABLE
 from store.tracing import tracer
+from worker.alarm import Interrupted
+from worker.artifacts import open_plain
+from worker.rounds import Rounds
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from pathlib import Path
 
     from octet.progress import Progress
     from store.database import Database
+    from store.tables import Job
 
-SECONDS = 0.25  # at most so often within a stage; a new stage is told at once
+SECONDS = 0.25  # between two times that it writes
+_REST = 9  # times as long as it took to keep a checkpoint, before the next: a tenth of the time goes into it at most
 
 _log = structlog.get_logger()
 
 
 class Reporter:
-    """The progress of one attempt. It never goes back, whatever the child says.
+    """The progress of one attempt, from `with` to the end of its block.
+
+    What is lost while Postgres is away does no harm: the next step says more, and so does the next checkpoint.
 
     Attributes:
         stage: What the child is doing, as far as it has said.
     """
 
-    def __init__(self, database: Database, job_id: UUID, attempt: int) -> None:
+    def __init__(self, database: Database, job: Job, checkpoint: Path, *, limit: int) -> None:
         self.stage: str | None = None
         self._database = database
-        self._job_id = job_id
-        self._attempt = attempt
-        self._waiting: Progress | None = None
-        self._fraction = 0.0
-        self._next = 0.0
+        self._its = (job.id, job.attempt)
+        self._checkpoint = checkpoint
+        self._limit = limit
+        self._lock = Lock()
+        self._steps: dict[str, Progress] = {}  # what is not written yet: of each stage the last, in their order
+        self._advanced = False  # since a checkpoint was kept
+        self._rested = 0.0
+        self._rounds = Rounds("reporter", self._write, seconds=SECONDS)
+
+    def __enter__(self) -> Self:
+        self._rounds.start()
+        return self
+
+    def __exit__(self, _: object, reason: BaseException | None, __: object) -> None:
+        """Write what has come to pass; what the next attempt can go on from too, should there be one."""
+        self._rounds.stop()
+        self._tell()
+        over = reason is None or (isinstance(reason, Interrupted) and reason.reason != "stopping")
+        if self._advanced and not over:
+            self._keep()
 
     def hear(self, progress: Progress) -> None:
-        """Take a step in; `tell` writes it when it is time."""
-        self._fraction = max(self._fraction, progress.fraction)
+        """Take a step in."""
         if progress.stage != self.stage:
-            self.stage, self._next = progress.stage, 0.0
+            self.stage = progress.stage
             tracer().enter(progress.stage)
-        self._waiting = progress
+        with self._lock:
+            self._steps.pop(progress.stage, None)
+            self._steps[progress.stage] = progress
 
-    def due(self) -> float | None:
-        """Seconds until there is something to `tell`; None: nothing waits."""
-        return None if self._waiting is None else max(0.0, self._next - time.monotonic())
+    def hear_of_checkpoint(self) -> None:
+        """Take in that there is a new one."""
+        self._advanced = True
 
-    def tell(self) -> None:
-        """Write what waits, if it is time. A step that is lost does no harm: the next one says more."""
-        if self.due() != 0.0 or self._waiting is None:
+    def _write(self) -> None:
+        self._tell()
+        if self._advanced and time.monotonic() >= self._rested:
+            began = time.monotonic()
+            self._keep()
+            self._rested = time.monotonic() + _REST * (time.monotonic() - began)
+
+    def _tell(self) -> None:
+        with self._lock:
+            steps, self._steps = self._steps, {}
+        if not steps:
             return
-        step, self._waiting = self._waiting, None
-        self._next = time.monotonic() + SECONDS
         try:
             with self._database.begin() as session:
-                leases.record_progress(session, self._job_id, self._attempt, step.stage, self._fraction, step.message)
+                for step in steps.values():
+                    leases.record_progress(session, *self._its, step.stage, step.fraction, step.message)
         except UNAVAILABLE as error:
             _log.warning("progress could not be written", error=str(error))
+
+    def _keep(self) -> None:
+        self._advanced = False
+        try:
+            with open_plain(self._checkpoint, limit=self._limit) as file, self._database.begin() as session:
+                leases.keep_checkpoint(session, *self._its, file)
+        except (OctetError, OSError, *UNAVAILABLE) as error:
+            _log.warning("a checkpoint could not be kept", error=str(error))

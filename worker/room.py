@@ -17,7 +17,10 @@ LEAST_BYTES = 64 * 2**20
 
 def is_scarce(child: Child | None = None) -> bool:
     """Whether there is next to no room, and would be none either without what the child has written."""
-    free = shutil.disk_usage(tempfile.gettempdir()).free
+    try:
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+    except OSError:  # the directory is gone, and the disk maybe
+        return True
     if child is None or free >= LEAST_BYTES:
         return free < LEAST_BYTES
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,8 @@ class Rounds:
         self._do = do
         self._seconds = seconds
         self._stopped = Event()
-        self._thread = Thread(target=self._run, name=name, daemon=True)
+        # In the maker's context: where that is a job's, the lines in the log name the job.
+        self._thread = Thread(target=copy_context().run, args=(self._run,), name=name, daemon=True)
 
     def start(self) -> None:
         """Begin."""

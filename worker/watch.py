@@ -11,23 +11,13 @@ from worker import usage
 from worker.protocol import Advanced, Checkpointed, Failed, Finished, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octet.wire import JobError
-    from worker.alarm import Alarm, Reason
+    from worker.alarm import Alarm
     from worker.process import Child
     from worker.reporter import Reporter
 
 
-class Interrupted(Exception):  # noqa: N818 - an event, not a mistake
-    """The alarm has rung."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Crashed(Exception):  # noqa: N818 - likewise
+class Crashed(Exception):  # noqa: N818 - an event, not a mistake
     """The child ended without a word. The text says how: the rest of a sentence that starts with its name."""
 
 
@@ -39,15 +29,14 @@ class Refused(Exception):  # noqa: N818 - likewise
         self.error = error
 
 
-def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_checkpoint: Callable[[], None]) -> None:
-    """Return once the child says that it has finished.
+def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float) -> None:
+    """Return once the child says that it has finished. Nothing here waits for anything but the child and the alarm.
 
     Args:
         child: It has its assignment.
         alarm: What ends the watch before that.
         reporter: Takes in the progress.
         seconds: The longest it may take.
-        on_checkpoint: Called when the child has a new checkpoint.
 
     Raises:
         Interrupted, Crashed, Refused, TimedOutError: As they say.
@@ -62,21 +51,18 @@ def watch(child: Child, alarm: Alarm, reporter: Reporter, *, seconds: float, on_
                 hint="Measure or train for less time, or raise the recipe's timeout_seconds; it cannot be above the "
                 "service's OCTET_JOB_TIMEOUT_SECONDS.",
             )
-        due = reporter.due()
-        timeout = min(remaining, usage.SECONDS if due is None else due)
-        readable = select.select([child.channel.fileno(), alarm.fileno()], [], [], timeout)[0]
-        if alarm.reason is not None:
-            raise Interrupted(alarm.reason)
+        watched = [child.channel.fileno(), alarm.fileno()]
+        readable = select.select(watched, [], [], min(remaining, usage.SECONDS))[0]
+        alarm.heed()
         if time.monotonic() >= look:
             look = time.monotonic() + usage.SECONDS
             if error := usage.overdrawn(child):
                 raise Refused(error)
-        if child.channel.fileno() in readable and _listen(child, reporter, on_checkpoint):
+        if child.channel.fileno() in readable and _listen(child, reporter):
             return
-        reporter.tell()
 
 
-def _listen(child: Child, reporter: Reporter, on_checkpoint: Callable[[], None]) -> bool:
+def _listen(child: Child, reporter: Reporter) -> bool:
     """Take in what the child says; whether it has finished."""
     try:
         for message in child.channel.receive():
@@ -84,7 +70,7 @@ def _listen(child: Child, reporter: Reporter, on_checkpoint: Callable[[], None])
                 case Advanced(progress=progress):
                     reporter.hear(progress)
                 case Checkpointed():
-                    on_checkpoint()
+                    reporter.hear_of_checkpoint()
                 case Failed(error=error):
                     raise Refused(error)
                 case Finished():

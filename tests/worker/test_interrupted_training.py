@@ -6,12 +6,11 @@ import re
 import signal
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from working import Desk, WorkerProcess, wait_until
 
-from store import artifacts, blobs, leases
-from store.tables import Blob, BlobChunk, Job
-from worker.inputs import fetch
+from store import artifacts
+from store.tables import Blob, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,18 +79,3 @@ def test_a_killed_worker_is_followed_by_one_that_goes_on(
     assert job.attempt == 2
     assert 1 <= went_on_after(job) < EPOCHS
     assert len(report_of(job)["training"]) == EPOCHS + 1
-
-
-def test_a_damaged_checkpoint_is_left_out(desk: Desk, model: Path, tmp_path: Path) -> None:
-    job_id = desk.submit(model, TRAINED, hint=False)
-    (tmp_path / "kept").write_bytes(b"weights")
-    with desk.database.begin() as session, (tmp_path / "kept").open("rb") as file:
-        job = leases.claim(session, job_id, job_id, 60)
-        assert job is not None
-        assert leases.keep_checkpoint(session, job_id, job.attempt, file)
-    assert fetch(desk.database, desk.job(job_id), tmp_path)[0].checkpoint.read_bytes() == b"weights"
-    with desk.database.begin() as session:
-        sha256 = desk.job(job_id).checkpoint_sha256
-        session.execute(update(BlobChunk).where(BlobChunk.sha256 == sha256).values(data=b"other!!"))
-        assert b"".join(blobs.read(session, str(sha256))) == b"other!!"
-    assert not fetch(desk.database, desk.job(job_id), tmp_path)[0].checkpoint.exists()

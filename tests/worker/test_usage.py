@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from working import wait_until
 
+from store.tables import Job
 from worker import usage
 from worker.alarm import Alarm
 from worker.reporter import Reporter
@@ -30,8 +32,9 @@ def refused(child: Child, **limits: int) -> str:
     child.limits = Limits(**{**child.limits.model_dump(), **limits})
     alarm = Alarm()
     nobody: Any = None
+    reporter = Reporter(nobody, Job(id=uuid4(), attempt=1), child.scratch, limit=0)
     with pytest.raises(Refused) as caught:
-        watch(child, alarm, Reporter(nobody, nobody, 1), seconds=30, on_checkpoint=lambda: None)
+        watch(child, alarm, reporter, seconds=30)
     alarm.close()
     return caught.value.error.code
 

@@ -61,9 +61,13 @@ def test_a_child_and_what_checks_for_it_end_together_and_leave_nothing(child: Ch
     assert not child.scratch.exists()
 
 
-def test_how_a_child_was_killed_is_known(child: Child) -> None:
-    os.kill(child.pid, signal.SIGSEGV)
-    assert child.death() == "crashed with SIGSEGV"
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(signal.SIGSEGV, "crashed with SIGSEGV"), (signal.SIGRTMIN + 1, f"was ended by signal {signal.SIGRTMIN + 1}")],
+)
+def test_how_a_child_was_killed_is_known(child: Child, number: int, words: str) -> None:
+    os.kill(child.pid, number)
+    assert child.death() == words
 
 
 def test_one_that_stops_answering_is_ended(child: Child) -> None:
