@@ -1,14 +1,18 @@
 """What a job's process tries that means harm; see cell.py. Run there, never imported."""
-# ruff: noqa: ANN001, ANN201, F821, PTH208, PTH211, S108, S606 - it is data; its names are those that cell.py gives it
+# ruff: noqa: ANN001, ANN002, ANN201, F821, PTH101, PTH208, PTH211, S103, S108, S606 - it is data; its names are those that cell.py gives it
 
 import ctypes
+import fcntl
 import mmap
 import os
+import platform
 import resource
 import signal
 import socket
 import subprocess
 from pathlib import Path
+
+from worker.sandbox.syscalls import numbers
 
 libc = ctypes.CDLL(None, use_errno=True)
 HUGE = 100 * 2**30
@@ -18,6 +22,26 @@ def called(result):
     if result == -1:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
+
+
+def system_call(name, *arguments):
+    number = numbers(platform.machine()).get(name)
+    if number is None:
+        raise OSError(f"this machine has no {name}")
+    return called(libc.syscall(number, *arguments))
+
+
+def one_of_a_pair(kind=socket.SOCK_STREAM):
+    return socket.socketpair(socket.AF_UNIX, kind)[0]
+
+
+def changed(path, what):
+    """Raise unless a change came about."""
+    before = path.stat()
+    what()
+    after = path.stat()
+    if (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns):
+        raise OSError("nothing happened")
 
 
 def try_to_open_a_socket():
@@ -34,6 +58,31 @@ def try_to_reach_a_server_of_this_host():
 
 def try_to_reach_a_unix_socket():
     socket.socket(socket.AF_UNIX)
+
+
+def try_to_send_to_a_unix_socket():
+    one_of_a_pair(socket.SOCK_DGRAM).sendto(b"x", socket_path)
+
+
+def try_to_send_to_an_abstract_socket():
+    one_of_a_pair(socket.SOCK_DGRAM).sendto(b"x", abstract_socket)
+
+
+def try_to_have_another_signalled():
+    fcntl.fcntl(one_of_a_pair(), fcntl.F_SETOWN, os.getppid())
+
+
+def try_to_have_another_signalled_by_another_call():
+    fcntl.ioctl(one_of_a_pair(), 0x8901, os.getppid().to_bytes(4, "little"))  # FIOSETOWN
+
+
+def try_to_choose_the_signal():
+    fcntl.fcntl(one_of_a_pair(), fcntl.F_SETSIG, signal.SIGKILL)
+
+
+def try_to_hold_up_who_writes():
+    with Path(os.__file__).open("rb") as file:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
 
 
 def try_to_read_the_workers_secrets():
@@ -58,6 +107,41 @@ def try_to_link_to_a_secret():
 
 def try_to_point_at_a_secret():
     os.symlink(secret, scratch / "mine")
+
+
+def try_to_open_a_secret_to_everyone():
+    changed(Path(secret), lambda: os.chmod(secret, 0o666))
+
+
+def try_to_make_a_secret_old():
+    changed(Path(secret), lambda: os.utime(secret, (0, 0)))
+
+
+def try_to_mark_a_secret():
+    os.setxattr(secret, "user.mine", b"x")
+
+
+def try_to_give_a_secret_away():
+    os.chown(secret, -1, os.getegid())
+
+
+def try_to_cut_a_secret_short():
+    os.truncate(secret, 0)
+
+
+def try_to_cut_short_what_it_may_read():
+    os.close(os.open(readable, os.O_RDONLY | os.O_TRUNC))
+
+
+def try_to_cut_short_what_it_may_read_by_the_newest_call():
+    how = (os.O_TRUNC).to_bytes(8, "little") + bytes(16)  # struct open_how
+    system_call("openat2", -100, os.fsencode(readable), how, len(how))
+
+
+def try_to_leave_a_program_that_is_run_as_its_owner():
+    path = scratch / "program"
+    path.touch()
+    changed(path, lambda: path.chmod(0o4755))
 
 
 def try_to_look_around():
@@ -92,6 +176,17 @@ def try_to_fork():
 def try_to_fork_by_the_c_library():
     if called(libc.vfork()) == 0:
         os._exit(0)
+
+
+def try_to_have_a_thread_with_files_of_its_own():
+    stack = ctypes.create_string_buffer(2**16)
+    top = ctypes.c_void_p((ctypes.addressof(stack) + len(stack)) & ~15)
+    flags = 0x10000 | 0x800 | 0x100  # CLONE_THREAD, CLONE_SIGHAND, CLONE_VM, and not CLONE_FILES
+    called(libc.clone(libc.pause, top, flags, None))
+
+
+def try_to_have_files_of_its_own():
+    system_call("close_range", 1000, 1000, 2)  # CLOSE_RANGE_UNSHARE
 
 
 def try_to_start_a_program():
@@ -162,6 +257,23 @@ def try_to_allocate_by_system_v():
     called(libc.shmget(0, HUGE, 0o1600))
 
 
+def try_to_take_memory_of_the_workers_by_system_v():
+    libc.shmat.restype = ctypes.c_ssize_t
+    called(libc.shmat(segment, None, 0))
+
+
+def try_to_remove_memory_of_the_workers_by_system_v():
+    called(libc.shmctl(segment, 0, None))  # IPC_RMID
+
+
+def try_to_allocate_a_stack():
+    mmap.mmap(-1, HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100)  # MAP_GROWSDOWN
+
+
+def try_to_allocate_huge_pages():
+    mmap.mmap(-1, 2**21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)  # MAP_HUGETLB
+
+
 def try_to_allocate_bytes():
     bytearray(HUGE)
 
@@ -174,6 +286,14 @@ def try_to_allocate_a_file():
 def try_to_open_files_without_end():
     for _ in range(10_000):
         os.dup(0)
+
+
+def try_to_watch_files():
+    called(libc.inotify_init())
+
+
+def try_to_take_what_there_is_of_asynchronous_io():
+    system_call("io_setup", 1, bytes(8))
 
 
 def try_to_raise_its_limits():

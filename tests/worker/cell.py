@@ -1,10 +1,11 @@
 """A process confined as a job's is, in which a test may do as it likes: run by path, as a program.
 
-    python cell.py USER NAMESPACES < attempts.py
+    python cell.py USER NAMESPACES [LANDLOCK] < attempts.py
 
 It stands in for the warm process, without torch: it forks once, confines the fork and runs there what standard input
-says. Each function of it that is named `try_…` is an attempt, which raises OSError where it is refused. It prints as
-JSON which layers hold, and how each attempt ended: null, or what refused it.
+says. LANDLOCK is the newest version of it that there is to be. Each function that is named `try_…` is an attempt, which
+raises OSError where it is refused. It prints as JSON which layers hold, and how each attempt ended: null, or what
+refused it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from store.settings import Settings
-from worker.sandbox import Occupant, confine, namespaces, user
+from worker.sandbox import Occupant, confine, landlock, namespaces, user
 from worker.sandbox.kernel import call
 from worker.sandbox.room import furnish
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 NEW_MOUNTS, BIND, RECURSIVE, PRIVATE = 0x20000, 4096, 16384, 1 << 18  # linux/sched.h, linux/mount.h
 LACKING = 3  # the exit status where the host has not what is to be tried
 DUMPABLE = 4  # linux/prctl.h
+IPC_RMID = 0
 ORDINARY = 12345  # a user that no account has, as whom root plays an ordinary worker
 
 
@@ -74,6 +76,9 @@ def furnished(kind: str) -> Room:
     home = Path(tempfile.mkdtemp(prefix="octet-cell-"))
     home.chmod(0o711)
     room = furnish(home, settings(), slot=0)
+    room.readable.append(Path(tempfile.mkdtemp(prefix="octet-code-"), "code"))  # a worker may own what it is made of
+    room.readable[-1].write_text("code", encoding="utf-8")
+    room.readable[-1].parent.chmod(0o755)
     if kind == "unshare":
         try:
             namespaces.enter(room)
@@ -83,14 +88,28 @@ def furnished(kind: str) -> Room:
     return user.settled(room)
 
 
-def secrets_of_the_worker(home: Path) -> dict[str, Any]:
-    """What a worker has that is nobody else's business: a file, an open port, its environment."""
+def secrets_of_the_worker(room: Room) -> dict[str, Any]:
+    """What a worker has that is nobody else's business: a file, sockets, shared memory, its environment."""
+    home = room.home
     secret = home / "database-url"
     secret.write_text("postgresql://octet:PASSWORD@host/octet", encoding="utf-8")
     secret.chmod(0o600)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.set_inheritable(True)
-    return {"secret": str(secret), "port": listener.getsockname()[1], "listener": listener, "parent": os.getpid()}
+    abstract, named = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    abstract.bind("")
+    named.bind(str(home / "socket"))
+    (home / "socket").chmod(0o777)
+    return {
+        "secret": str(secret),
+        "readable": str(room.readable[-1]),
+        "port": listener.getsockname()[1],
+        "listener": listener,
+        "socket_path": str(home / "socket"),
+        "abstract_socket": abstract.getsockname(),
+        "kept": named,
+        "segment": call("shmget", 0, 4096, 0o1666),
+    }
 
 
 def attempt(attempted: Any) -> str | None:
@@ -107,11 +126,12 @@ def run(room: Room, code: str, answer: int) -> None:
     scratch = room.home / "job"
     scratch.mkdir()
     user.give(scratch, room)
-    known = secrets_of_the_worker(room.home)
+    known = secrets_of_the_worker(room)
     parent = os.getpid()
     if pid := os.fork():
         os.setpgid(pid, pid)
         os.waitpid(pid, 0)
+        call("shmctl", known["segment"], IPC_RMID, None)
         return
     os.chdir(scratch)
     layers = confine(Occupant(room, scratch, parent))
@@ -123,8 +143,10 @@ def run(room: Room, code: str, answer: int) -> None:
     os._exit(0)
 
 
-def main(who: str, kind: str) -> None:
+def main(who: str, kind: str, landlocks: str = "") -> None:
     """See the top."""
+    if landlocks:
+        landlock.KNOWN = {version: known for version, known in landlock.KNOWN.items() if version <= int(landlocks)}
     code = sys.stdin.read()
     os.environ["OCTET_DATABASE_URL"] = "postgresql://octet:PASSWORD@host/octet"
     if os.geteuid() == 0:

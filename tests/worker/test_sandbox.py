@@ -27,16 +27,17 @@ NAMES = [node.name for node in ast.parse(ATTEMPTS).body if isinstance(node, ast.
 
 LACKED = {f"syscall: {os.strerror(number)}" for number in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)}
 WORKERS = [("root", "unshare"), ("root", "none"), ("ordinary", "unshare"), ("ordinary", "none")]
+OLDEST = ("ordinary", "none", "1")  # on a kernel that has the first version of Landlock
 
 
-def in_cell(who: str, kind: str, code: str) -> dict[str, Any]:
+def in_cell(code: str, who: str, *how: str) -> dict[str, Any]:
     if who == "root" and os.geteuid() != 0:
         pytest.skip("only root can play root's worker")
     with TemporaryDirectory(prefix="octet-cell-") as directory:  # not pytest's, which other users cannot reach
         Path(directory).chmod(0o777)
         environment = {"TMPDIR": directory, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            [sys.executable, HERE / "cell.py", who, kind],
+            [sys.executable, HERE / "cell.py", who, *how],
             input=code,
             env=environment,
             capture_output=True,
@@ -49,10 +50,10 @@ def in_cell(who: str, kind: str, code: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-@pytest.fixture(scope="module", params=WORKERS, ids="-".join)
+@pytest.fixture(scope="module", params=[*WORKERS, OLDEST], ids="-".join)
 def outcome(request: pytest.FixtureRequest) -> dict[str, Any]:
     """How every attempt ended, in one process that made them all."""
-    outcome = in_cell(*request.param, ATTEMPTS)
+    outcome = in_cell(ATTEMPTS, *request.param)
     for name in ("landlock", "seccomp"):
         holds, detail = outcome["layers"][name]
         if not holds and detail in LACKED:
@@ -103,4 +104,4 @@ def try_the_lock_that_lets_one_measure():
 """
     for who, kind in WORKERS:
         if who == "ordinary" or os.geteuid() == 0:
-            assert set(in_cell(who, kind, code)["attempts"].values()) == {None}
+            assert set(in_cell(code, who, kind)["attempts"].values()) == {None}

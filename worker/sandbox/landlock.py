@@ -33,7 +33,7 @@ _WRITE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_RE
 _USE = _READ_FILE | _WRITE_FILE | _IOCTL_DEV
 
 # By version: how many rights over files there are, over TCP ports, and over what is outside.
-_KNOWN = {1: (13, 0, 0), 2: (14, 0, 0), 3: (15, 0, 0), 4: (15, 2, 0), 5: (16, 2, 0), 6: (16, 2, 2)}
+KNOWN = {1: (13, 0, 0), 2: (14, 0, 0), 3: (15, 0, 0), 4: (15, 2, 0), 5: (16, 2, 0), 6: (16, 2, 2)}
 
 _OF_THE_SYSTEM = (  # what libraries read of it as they run
     "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/devices", "/proc/driver",
@@ -44,7 +44,7 @@ _OF_THE_SYSTEM = (  # what libraries read of it as they run
 
 def _put_up(occupant: Occupant) -> str:
     version = syscall(_CREATE_RULESET, None, 0, _VERSION)
-    files, ports, scopes = _KNOWN[min(version, max(_KNOWN))]
+    files, ports, scopes = KNOWN[min(version, max(KNOWN))]
     handled = pack("QQQ", *((1 << count) - 1 for count in (files, ports, scopes)))
     size = 8 if version < 4 else 16 if version < 6 else 24  # noqa: PLR2004 - as it grew
     with _opened(syscall(_CREATE_RULESET, handled, size, 0)) as rules:

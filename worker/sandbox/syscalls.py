@@ -19,13 +19,22 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {  # on each of MACHINES; None: no
     # the network
     "socket": (41, 198), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "accept": (43, 202),
     "accept4": (288, 242), "sendmsg": (46, 211), "sendmmsg": (307, 269), "recvmsg": (47, 212), "recvmmsg": (299, 243),
-    # memory that no limit counts
-    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "semget": (64, 190),
-    "msgget": (68, 186), "mq_open": (240, 180),
+    # memory and descriptors that no limit counts, and what all processes of a user, or of the host, share
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196),
+    "shmctl": (31, 195), "semget": (64, 190), "semop": (65, 193), "semtimedop": (220, 192), "semctl": (66, 191),
+    "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187), "mq_open": (240, 180),
+    "mq_unlink": (241, 181), "io_setup": (206, 0), "inotify_init": (253, None), "inotify_init1": (294, 26),
+    "close_range": (436, 436),
     # namespaces and mounts
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
     "chroot": (161, 51), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
     "open_tree": (428, 428), "move_mount": (429, 429), "mount_setattr": (442, 442),
+    # what Landlock, or an old version of it, leaves to whoever owns a file
+    "truncate": (76, 45), "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466),
+    "file_setattr": (469, 469), "utime": (132, None), "utimes": (235, None), "futimesat": (261, None),
+    "utimensat": (280, 88),
     # files by other names
     "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "mknod": (133, None), "mknodat": (259, 33),
     "fanotify_init": (300, 262), "quotactl": (179, 60), "quotactl_fd": (443, 443),
@@ -38,9 +47,12 @@ _NUMBERS: dict[str, tuple[int, int | None]] = {  # on each of MACHINES; None: no
     "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171), "personality": (135, 92),
     "modify_ldt": (154, None), "iopl": (172, None), "ioperm": (173, None), "lookup_dcookie": (212, 18),
     "uselib": (134, None), "vmsplice": (278, 75),
+    # answered as if they were done
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
     # judged by their arguments
     "clone": (56, 220), "clone3": (435, 435), "kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261),
-    "prctl": (157, 167), "mmap": (9, 222), "ioctl": (16, 29),
+    "prctl": (157, 167), "mmap": (9, 222), "ioctl": (16, 29), "fcntl": (72, 25), "socketpair": (53, 199),
+    "sendto": (44, 206), "open": (2, None), "openat": (257, 56), "openat2": (437, 437),
 }  # fmt: skip
 
 
