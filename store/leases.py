@@ -19,7 +19,7 @@ from store.states import HELD
 from store.tables import Artifact, Job, JobEvent, LayerMetric, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import datetime
     from io import BufferedReader
     from pathlib import Path
@@ -51,10 +51,19 @@ def claim(session: Session, job_id: UUID, worker_id: UUID, lease_seconds: float)
     return session.get_one(Job, job_id) if taken else None
 
 
-def claim_next(session: Session, worker_id: UUID, lease_seconds: float) -> Job | None:
-    """Take the job that has been queued longest, of those that this worker can do; None if there is none."""
+def claim_next(session: Session, worker_id: UUID, lease_seconds: float, *, last: Collection[UUID] = ()) -> Job | None:
+    """Take the job that has been queued longest, of those that this worker can do; None if there is none.
+
+    Args:
+        session: A transaction.
+        worker_id: Who takes it.
+        lease_seconds: For how long, unless it is renewed.
+        last: Jobs to be taken only if there are no others: one that this worker has handed back must not keep it from
+            all that came later.
+    """
+    order = (Job.id.in_(last), Job.queued_at, Job.id) if last else (Job.queued_at, Job.id)
     # Skipped where locked: somebody else is taking it, or cancelling it.
-    job_id = session.scalar(_WAITING.order_by(Job.queued_at, Job.id).limit(1).with_for_update(skip_locked=True))
+    job_id = session.scalar(_WAITING.order_by(*order).limit(1).with_for_update(skip_locked=True))
     return None if job_id is None else claim(session, job_id, worker_id, lease_seconds)
 
 
@@ -208,7 +217,7 @@ def _again_or_never(session: Session, job: Job, code: str, happened: str, max_at
     error = {
         "code": code,
         "message": " ".join(["The job was given up.", *(f"Attempt {attempt}: {words}" for attempt, words in history)]),
-        "hint": "The workers' logs have the details, under this job's id. It may need more memory than a worker has.",
+        "hint": "The workers' logs have the details, under this job's id. It may need more than a worker has.",
     }
     return jobs.transition(session, job.id, "failed", attempt=job.attempt, error=error)
 

@@ -38,7 +38,8 @@ class Runner:
 
     Attributes:
         stopping: Whether it was asked to stop.
-        handed_back: Jobs that this worker leaves to others as it stops: their hints must be published again.
+        handed_back: Jobs that this worker leaves to others. When it stops, their hints must be published again; until
+            then it takes them only if there is nothing else to do.
     """
 
     def __init__(self, database: Database, settings: Settings, spares: Spares, worker_id: UUID) -> None:
@@ -67,10 +68,9 @@ class Runner:
 
     def look(self) -> None:
         """Put every free slot to work, in a thread of its own, if a job is queued; returns at once."""
-        for _ in range(self._settings.worker_slots):
-            if self.stopping or not self._any_waiting() or not self._slots.acquire(blocking=False):
-                return
-            Thread(target=self._fill_slot, name="slot", daemon=True).start()
+        if self._any_waiting():
+            for _ in range(self._settings.worker_slots):
+                Thread(target=self._fill_slot, name="slot", daemon=True).start()
 
     def stop(self) -> None:
         """Begin no more jobs. Those that run are handed back when the grace is over, or when this is called again.
@@ -100,10 +100,11 @@ class Runner:
                 alarm.ring("stopping")
 
     def _fill_slot(self) -> None:
-        try:
-            self._work_off(None)
-        finally:
-            self._slots.release()
+        if self._slots.acquire(blocking=False):
+            try:
+                self._work_off(None)
+            finally:
+                self._slots.release()
 
     def _work_off(self, job_id: UUID | None) -> None:
         """Do what is queued, the job of this id first."""
@@ -145,7 +146,7 @@ class Runner:
         try:
             with self._database.begin() as session:
                 hinted = None if job_id is None else leases.claim(session, job_id, *mine)
-                return hinted or leases.claim_next(session, *mine)
+                return hinted or leases.claim_next(session, *mine, last=self.handed_back)
         except UNAVAILABLE as error:
             _log.warning("no job could be claimed", error=str(error))
             return None
@@ -171,4 +172,6 @@ class Runner:
             alarm.close()
         if end is HANDED_BACK:
             self.handed_back.add(job.id)
-        return end is not HANDED_BACK
+            return False
+        self.handed_back.discard(job.id)
+        return True

@@ -77,8 +77,11 @@ class Spares:
         """Hear which are warm, bury the dead and start what is missing. To be called now and then."""
         with self._lock:
             self._idle = [warm for warm in self._idle if self._lives(warm)]
-            while len(self._idle) + self._taken < self._slots:
-                self._idle.append(WarmProcess(self._settings))
+            try:
+                while len(self._idle) + self._taken < self._slots:
+                    self._idle.append(WarmProcess(self._settings))
+            except OSError as error:  # the disk is full, for one
+                _log.warning("no warm process could be started; trying again", error=str(error))
 
     def close(self) -> None:
         """End all that are idle, and start no more."""
@@ -90,10 +93,11 @@ class Spares:
     def _take(self) -> WarmProcess:
         self.tend()
         with self._lock:
-            self._taken += 1
             # A warm one before one that is still loading.
             self._idle.sort(key=lambda warm: not warm.warm)
-            return self._idle.pop(0) if self._idle else WarmProcess(self._settings)
+            warm = self._idle.pop(0) if self._idle else WarmProcess(self._settings)
+            self._taken += 1
+            return warm
 
     def _lives(self, warm: WarmProcess) -> bool:
         if not self._slots:

@@ -16,7 +16,6 @@ from store.errors import ContentMismatchError, NotFoundError
 from store.tables import Blob, BlobChunk, Model
 
 if TYPE_CHECKING:
-
     from sqlalchemy.orm import Session
 
     from store.database import Database

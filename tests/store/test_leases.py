@@ -216,7 +216,7 @@ def test_a_lost_job_that_was_being_cancelled_is_cancelled(database: Database, ru
         assert jobs.get(session, running.id, owner_id=OWNER).state == "cancelled"
 
 
-def test_tworeconcilers_at_once_do_the_work_once(database: Database) -> None:
+def test_two_reconcilers_at_once_do_the_work_once(database: Database) -> None:
     for _ in range(5):
         with database.begin() as session:
             job = start(session)
@@ -227,7 +227,7 @@ def test_tworeconcilers_at_once_do_the_work_once(database: Database) -> None:
             jobs.cancel(session, job.id, owner_id=OWNER)
 
 
-def test_onereconciler_works_while_others_do_not_wait(database: Database, running: Job) -> None:
+def test_one_reconciler_works_while_others_do_not_wait(database: Database, running: Job) -> None:
     with database.begin() as first:
         run_out(first, running.id)
     with database.begin() as first, database.begin() as second:

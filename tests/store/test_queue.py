@@ -46,6 +46,15 @@ def test_the_job_that_waited_longest_is_taken_first(database: Database) -> None:
         assert not leases.any_waiting(session)
 
 
+def test_a_job_that_a_worker_has_handed_back_comes_after_all_others(database: Database) -> None:
+    first, second = _queue(database, 2)
+    with database.begin() as session:
+        for expected in (second, first):
+            job = leases.claim_next(session, uuid4(), 60, last={first})
+            assert job is not None
+            assert job.id == expected
+
+
 def test_workers_that_look_at_once_get_different_jobs(database: Database) -> None:
     made = _queue(database, 6)
     assert sorted(together(database, *[_next] * 6)) == sorted(made)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import tempfile
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -116,3 +118,34 @@ def test_an_attempt_that_a_full_disk_may_have_ended_does_not_count(
     thread.join()
     job = desk.job(job_id)
     assert (job.state, job.attempt, job.released) == ("queued", 1, 1)
+
+
+def test_a_worker_without_a_place_for_jobs_takes_none_until_it_is_there(
+    desk: Desk, model: Path, runner_with: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job_id = desk.submit(model, QUICK, hint=False)
+    with monkeypatch.context() as gone:
+        gone.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+        runner = runner_with()
+        runner.run(job_id)
+        assert desk.job(job_id).state == "queued"
+    runner.run(job_id)
+    assert desk.job(job_id).state == "succeeded"
+
+
+def test_a_job_that_a_worker_cannot_handle_is_given_up_in_words(
+    desk: Desk, tmp_path: Path, runner_with: Callable[..., Runner]
+) -> None:
+    large = octet.export(torch.nn.Linear(1024, 4096), (torch.randn(2, 1024),), tmp_path / "large.pt2")  # 16 MiB
+    job_id = desk.submit(large, QUICK, hint=False)
+    runner = runner_with(max_attempts=2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8 * 2**20, before[1]))
+        runner.run(job_id)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    job = desk.job(job_id)
+    assert (job.state, job.attempt) == ("failed", 2)
+    assert job.error is not None
+    assert "Attempt 2: The worker could not handle the job's files (File too large)." in job.error["message"]
