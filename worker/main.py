@@ -22,6 +22,9 @@ from worker.sandbox.kernel import hide_from_jobs
 from worker.spares import Spares
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
     from store.settings import Settings
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -41,14 +44,24 @@ def run(settings: Settings) -> int:
     hide_from_jobs()
     worker_id = uuid4()
     database = Database(settings.database_url, pool_size=2 * settings.worker_slots + 1 + len(CHORES))
-    hints = Hints(settings.redis_url)
     spares = Spares(settings)
     runner = Runner(database, settings, spares, worker_id)
-    reconciler = Reconciler(database, settings, spares=spares, runner=runner, worker_id=worker_id)
-    chores = Chores(database, settings)
     _stop_on_signals(runner)
     _log.info("worker starts", worker_id=str(worker_id), slots=settings.worker_slots)
-    _wait_for_schema(database, runner)
+    try:
+        if _has_schema(database, runner):
+            _work(database, settings, spares, runner, worker_id)
+    finally:
+        spares.close()
+        _pass_on(runner.handed_back, settings)  # only now that this worker takes no more hints
+        database.close()
+        _log.info("worker stopped", handed_back=len(runner.handed_back))
+    return 0
+
+
+def _work(database: Database, settings: Settings, spares: Spares, runner: Runner, worker_id: UUID) -> None:
+    reconciler = Reconciler(database, settings, spares=spares, runner=runner, worker_id=worker_id)
+    chores = Chores(database, settings)
     reconciler.start()
     chores.start()
     try:
@@ -58,26 +71,30 @@ def run(settings: Settings) -> int:
     finally:
         chores.stop()
         reconciler.stop()
-        spares.close()
-        # Only now that this worker takes no more hints.
-        for job_id in runner.handed_back:
-            hints.publish(job_id)
-        hints.close()
-        database.close()
-        _log.info("worker stopped", handed_back=len(runner.handed_back))
-    return 0
 
 
-def _wait_for_schema(database: Database, runner: Runner) -> None:
-    """Wait for Postgres, and for a schema that is new enough: either may come after the workers."""
+def _pass_on(job_ids: Iterable[UUID], settings: Settings) -> None:
+    hints = Hints(settings.redis_url)
+    for job_id in job_ids:
+        hints.publish(job_id)
+    hints.close()
+
+
+def _has_schema(database: Database, runner: Runner) -> bool:
+    """Wait for Postgres, and for a schema that is new enough: either may come after the workers.
+
+    Returns:
+        False if the worker is stopped first.
+    """
     while not runner.stopping:
         try:
             if migrate.is_current(database):
-                return
+                return True
             _log.warning("the database needs `octet-server migrate`; waiting")
         except UNAVAILABLE as error:
             _log.warning("the database is away; waiting", error=str(error))
         time.sleep(_RETRY_SECONDS)
+    return False
 
 
 def _consume(settings: Settings, runner: Runner) -> None:

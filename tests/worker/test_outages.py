@@ -25,33 +25,32 @@ if TYPE_CHECKING:
     from store.settings import Settings
 
 
-def test_a_worker_outlives_a_restart_of_redis_and_so_does_its_job(
-    database: Database,
-    settings: Settings,
-    model: Path,
-    start_worker: Callable[..., WorkerProcess],
-    restartable_redis: RestartableRedis,
-) -> None:
+@pytest.fixture
+def desk(database: Database, settings: Settings, restartable_redis: RestartableRedis) -> Iterator[Desk]:
     desk = Desk(database, settings.model_copy(update={"redis_url": restartable_redis.url}))
-    worker = start_worker(REDIS_URL=restartable_redis.url)
+    yield desk
+    desk.hints.close()
+
+
+@pytest.fixture
+def worker(start_worker: Callable[..., WorkerProcess], restartable_redis: RestartableRedis) -> WorkerProcess:
+    return start_worker(REDIS_URL=restartable_redis.url)
+
+
+def test_a_worker_outlives_a_restart_of_redis_and_so_does_its_job(
+    desk: Desk, model: Path, worker: WorkerProcess, restartable_redis: RestartableRedis
+) -> None:
     running = desk.submit(model, LONGER)
     desk.until_measuring(running)
     restartable_redis.restart()
     assert desk.until_finished(running).state == "succeeded"
     assert desk.until_finished(desk.submit(model, QUICK)).state == "succeeded"
     assert worker.alive
-    desk.hints.close()
 
 
 def test_without_redis_jobs_are_done_all_the_same(
-    database: Database,
-    settings: Settings,
-    model: Path,
-    start_worker: Callable[..., WorkerProcess],
-    restartable_redis: RestartableRedis,
+    desk: Desk, model: Path, worker: WorkerProcess, restartable_redis: RestartableRedis
 ) -> None:
-    desk = Desk(database, settings.model_copy(update={"redis_url": restartable_redis.url}))
-    worker = start_worker(REDIS_URL=restartable_redis.url)
     assert desk.until_finished(desk.submit(model, QUICK)).state == "succeeded"
     restartable_redis.stop()
     assert desk.until_finished(desk.submit(model, QUICK)).state == "succeeded"
@@ -69,30 +68,77 @@ def test_without_redis_jobs_are_done_all_the_same(
     assert desk.until_finished(job_id).state == "succeeded"
     wait_until(restartable_redis.is_listened_to)  # hints are taken again
     assert worker.alive
+
+
+def test_a_worker_that_is_stopped_without_redis_ends(
+    worker: WorkerProcess, restartable_redis: RestartableRedis
+) -> None:
+    wait_until(restartable_redis.is_listened_to)
+    restartable_redis.stop()
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    restartable_redis.start()
+
+
+@pytest.fixture
+def own(settings: Settings, own_postgres: EmbeddedPostgres) -> Settings:
+    return settings.model_copy(update={"database_url": own_postgres.url})
+
+
+@pytest.fixture
+def own_desk(own: Settings) -> Iterator[Desk]:
+    desk = Desk(Database(own.database_url), own)
+    yield desk
     desk.hints.close()
+    desk.database.close()
 
 
 def test_what_was_done_while_postgres_was_away_is_recorded_when_it_is_back(
-    settings: Settings, model: Path, tmp_path: Path, own_postgres: EmbeddedPostgres
+    own: Settings, own_desk: Desk, own_postgres: EmbeddedPostgres, model: Path, tmp_path: Path
 ) -> None:
-    own = settings.model_copy(update={"database_url": own_postgres.url})
-    migrate.upgrade(own_postgres.url)
+    migrate.upgrade(own.database_url)
     kill(own_postgres)
     worker = WorkerProcess(own, tmp_path / "log")
     wait_until(lambda: "the database is away; waiting" in worker.log.read_text())
     revive(own_postgres)
-    desk = Desk(Database(own_postgres.url), own)
-    job_id = desk.submit(model, LONGER)
-    desk.until_measuring(job_id)
+    job_id = own_desk.submit(model, LONGER)
+    own_desk.until_measuring(job_id)
     kill(own_postgres)
     # It takes longer than its lease of two seconds, and comes to its end.
     wait_until(lambda: "could not be recorded yet" in worker.log.read_text())
     revive(own_postgres)
-    job = desk.until_finished(job_id)
+    job = own_desk.until_finished(job_id)
     assert (job.state, job.attempt) == ("succeeded", 1)
     assert worker.stop() == 0
-    desk.hints.close()
-    desk.database.close()
+
+
+def test_what_was_done_while_postgres_took_no_writes_is_recorded_when_it_does(
+    own: Settings, own_desk: Desk, model: Path, tmp_path: Path
+) -> None:
+    migrate.upgrade(own.database_url)
+    worker = WorkerProcess(own, tmp_path / "log")
+    job_id = own_desk.submit(model, LONGER)
+    own_desk.until_measuring(job_id)
+    take_writes(own, "off")  # as a service does whose disk fills up, or a standby before it takes over
+    wait_until(lambda: "could not be recorded yet" in worker.log.read_text())
+    take_writes(own, "on")
+    job = own_desk.until_finished(job_id)
+    assert (job.state, job.attempt) == ("succeeded", 1)
+    assert worker.stop() == 0
+
+
+def test_a_worker_that_waits_for_the_tables_can_be_stopped(own: Settings, tmp_path: Path) -> None:
+    worker = WorkerProcess(own, tmp_path / "log")
+    wait_until(lambda: "the database needs" in worker.log.read_text())
+    assert worker.stop() == 0
+    assert "Traceback" not in worker.log.read_text()
+
+
+def take_writes(settings: Settings, whether: str) -> None:
+    read_only = {"on": "off", "off": "on"}[whether]
+    with psycopg.connect(settings.database_url, autocommit=True) as connection:
+        connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def kill(server: EmbeddedPostgres) -> None:
