@@ -51,11 +51,11 @@ class Client:
         url: Where the service is; default: `OCTET_URL`, else `http://127.0.0.1:8000`.
         key: An API key; default: `OCTET_API_KEY`.
         timeout: Seconds the service may stay silent.
-        patience: Seconds for which waiting for a job, following it, downloading and large uploads bear a service that
-            does not answer, as when it is restarted.
+        patience: Seconds for which every call does as a service asks that wants a pause, and waiting for a job,
+            following it, downloading and large uploads bear one that does not answer, as when it is restarted.
 
     Every call raises `ServiceError` if the service refuses, and `ServiceUnreachableError` if it does not answer. What
-    can be repeated without harm is tried again when a connection drops.
+    can be repeated without harm is tried again when a connection drops, and where the service asks for a pause.
 
     Example:
         >>> with Client() as client:  # doctest: +SKIP
@@ -169,7 +169,7 @@ class Client:
             model: Which.
             purge: Delete all jobs that used it as well, with all they made; otherwise they stay.
         """
-        self._transport.send("DELETE", f"models/{_id(model)}", params={"purge": purge})
+        self._transport.delete(f"models/{_id(model)}", purge=purge)
 
     def dataset(self, dataset_id: UUID | str) -> Dataset:
         """The dataset of that id."""
@@ -182,7 +182,7 @@ class Client:
             dataset: Which.
             purge: Delete all jobs that used it as well, with all they made; otherwise they stay.
         """
-        self._transport.send("DELETE", f"datasets/{_id(dataset)}", params={"purge": purge})
+        self._transport.delete(f"datasets/{_id(dataset)}", purge=purge)
 
     def submit(
         self,
@@ -215,7 +215,7 @@ class Client:
             "POST",
             "jobs",
             json={**_job(model, recipe, calibration, evaluation), **more},
-            headers={"Idempotency-Key": idempotency_key} if idempotency_key else {},
+            headers={"Idempotency-Key": idempotency_key.encode()} if idempotency_key else {},
         )
         return JobHandle(self._transport, read(Job, response).id)
 
@@ -237,7 +237,7 @@ class Client:
 
     def delete_job(self, job: JobRef) -> None:
         """Purge a job that has ended: its report, figures and events, and its artifacts with their bytes."""
-        self._transport.send("DELETE", f"jobs/{_id(job)}")
+        self._transport.delete(f"jobs/{_id(job)}")
 
     def webhooks(self) -> Iterator[Webhook]:
         """Every webhook, newest first; pages are fetched as they are reached."""
@@ -258,7 +258,7 @@ class Client:
 
     def delete_webhook(self, webhook: WebhookRef) -> None:
         """Tell an address nothing more."""
-        self._transport.send("DELETE", f"webhooks/{_id(webhook)}")
+        self._transport.delete(f"webhooks/{_id(webhook)}")
 
     def webhook_deliveries(self, webhook: WebhookRef) -> Iterator[WebhookDelivery]:
         """What a webhook was told, and is yet to be told, newest first; pages are fetched as they are reached."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from octet.client.errors import DamagedDownloadError, ServiceUnreachableError, UnexpectedAnswerError
+from octet.client.errors import DamagedDownloadError, ServiceError, ServiceUnreachableError, UnexpectedAnswerError
 from octet.client.outage import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import BinaryIO
 
     from octet.client.transport import Transport
     from octet.wire import Artifact
@@ -59,7 +58,7 @@ def _complete(transport: Transport, artifact: Artifact, part: Path, on_bytes: On
     while (have := part.stat().st_size) < artifact.size:
         try:
             return _fetch(transport, artifact, part, have, on_bytes)
-        except ServiceUnreachableError as error:
+        except (ServiceError, ServiceUnreachableError) as error:
             if part.stat().st_size > have:
                 outage.over()
             outage.bear(error)
@@ -70,26 +69,25 @@ def _fetch(transport: Transport, artifact: Artifact, part: Path, have: int, on_b
     """Append to `part`, which holds `have` bytes, what one connection gives."""
     headers = {"Range": f"bytes={have}-"} if have else {}
     with transport.stream(f"artifacts/{artifact.id}/content", headers) as response, part.open("ab") as file:
+        _check_digest(response, artifact)
         if have and response.status_code != httpx.codes.PARTIAL_CONTENT:
             file.truncate(0)
             on_bytes(-have)
-        _check_digest(response, artifact)
-        _append(response, file, on_bytes)
-
-
-def _append(response: httpx.Response, file: BinaryIO, on_bytes: OnBytes) -> None:
-    for (
-        chunk
-    ) in response.iter_raw():  # as it arrives: what a larger chunk had gathered would be lost with the connection
-        file.write(chunk)
-        on_bytes(len(chunk))
+        for chunk in response.iter_raw():  # as it arrives: what a larger one had gathered would go with the connection
+            file.write(chunk)
+            on_bytes(len(chunk))
 
 
 def _check_digest(response: httpx.Response, artifact: Artifact) -> None:
-    """Refuse at once a body that says it is another one. RFC 9530: `Repr-Digest` is of the whole file, ranges too."""
+    """Refuse a body that does not say it is this one. RFC 9530: `Repr-Digest` is of the whole file, ranges too."""
     digest = response.headers.get("Repr-Digest")
+    if digest is None:
+        raise UnexpectedAnswerError(
+            f"Something else than the service answered to the download of {artifact.name}.",
+            hint="Check the service's address (OCTET_URL), and what stands between here and there.",
+        )
     expected = base64.b64encode(bytes.fromhex(artifact.sha256)).decode()
-    if digest is not None and f"sha-256=:{expected}:" not in digest:
+    if f"sha-256=:{expected}:" not in digest:
         raise _damaged(artifact)
 
 

@@ -13,6 +13,7 @@ from octet.client.download import download
 from octet.client.errors import (
     JobCancelledError,
     JobFailedError,
+    ServiceError,
     ServiceUnreachableError,
     UnexpectedAnswerError,
     WaitTimeoutError,
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from uuid import UUID
 
+    from octet.errors import OctetError
+
     OnUpdate = Callable[[Job], None]
     OnBytes = Callable[[int, int], None]
 
 _POLL_SECONDS = 20.0
+_UNCHANGED = frozenset({httpx.codes.NOT_MODIFIED.value})
 
 
 class JobHandle:
@@ -78,29 +82,28 @@ class JobHandle:
 
     def _changes(self, timeout: float | None) -> Iterator[Job]:
         """The job as it is first seen and whenever it has changed, until the time is up."""
-        end = None if timeout is None else time.monotonic() + timeout
-        outage = Outage(self._transport.patience)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        outage = Outage(self._transport.patience, until=end)
         etag = None
         while True:
-            left = _POLL_SECONDS if end is None else min(_POLL_SECONDS, end - time.monotonic())
-            if etag is not None and left <= 0:
-                return
             try:
-                response = self._poll(etag, max(left, 0.0))
-            except ServiceUnreachableError as error:
-                if etag is None:  # it was not there to begin with
+                response = self._poll(etag, max(0.0, min(_POLL_SECONDS, end - time.monotonic())))
+            except (ServiceError, ServiceUnreachableError) as error:
+                if etag is None and isinstance(error, ServiceUnreachableError):  # it was not there to begin with
                     raise
                 outage.bear(error)
-                continue
-            outage.over()
-            if response.status_code != httpx.codes.NOT_MODIFIED:
-                etag = response.headers.get("ETag", "")
-                yield read(Job, response)
+            else:
+                outage.over()
+                if response.status_code != httpx.codes.NOT_MODIFIED:
+                    etag = response.headers.get("ETag", "")
+                    yield read(Job, response)
+            if time.monotonic() >= end:
+                return
 
     def _poll(self, etag: str | None, seconds: float) -> httpx.Response:
         """The first answer is given at once; further ones when the job has changed, or unchanged after `seconds`."""
         known = {} if etag is None else {"If-None-Match": etag, "Prefer": f"wait={max(1, math.ceil(seconds))}"}
-        return self._transport.send("GET", self._path, headers=known, seconds=seconds)
+        return self._transport.attempt("GET", self._path, headers=known, seconds=seconds, answers=_UNCHANGED)
 
     def events(self, after: int | None = None) -> Iterator[Event]:
         """What happened to the job, from the beginning, then as it happens, until it has finished.
@@ -111,22 +114,19 @@ class JobHandle:
         self.refresh()  # a service that is not there to begin with is not waited for
         outage = Outage(self._transport.patience)
         while True:
+            broken: OctetError = ServiceUnreachableError(f"The service broke off the events of job {self.id}.")
             try:
-                for event in self._stream(after):
+                with self._transport.server_sent_events(f"{self._path}/events", _from(after)) as messages:
                     outage.over()
-                    after = event.id
-                    yield event
-                if self.refresh().finished:
+                    for message in messages:
+                        event = decode(Event, message.data)
+                        after = event.id
+                        yield event
+                if read(Job, self._poll(None, 0.0)).finished:
                     return
-            except ServiceUnreachableError as error:
-                outage.bear(error)
-
-    def _stream(self, after: int | None) -> Iterator[Event]:
-        """What one connection gives."""
-        headers = {} if after is None else {"Last-Event-ID": str(after)}
-        for message in self._transport.server_sent_events(f"{self._path}/events", headers):
-            if message.data:
-                yield decode(Event, message.data)
+            except (ServiceError, ServiceUnreachableError) as error:
+                broken = error
+            outage.bear(broken)
 
     def cancel(self) -> Job:
         """Cancel the job, and return it: `cancelled` if it was waiting, `cancelling` if a worker has to be told.
@@ -185,3 +185,8 @@ class JobHandle:
             if name not in known:
                 raise UnexpectedAnswerError(f"Job {self.id} has no file {name!r}.", hint=f"It has: {', '.join(known)}.")
         return [artifact for artifact in artifacts if artifact.name in names]
+
+
+def _from(event_id: int | None) -> dict[str, str]:
+    """The header that asks for what followed an event; None: from the beginning."""
+    return {} if event_id is None else {"Last-Event-ID": str(event_id)}

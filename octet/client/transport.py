@@ -13,7 +13,7 @@ import httpx
 import httpx_sse
 from pydantic import TypeAdapter, ValidationError
 
-from octet.client.errors import ServiceUnreachableError, UnexpectedAnswerError, refusal
+from octet.client.errors import ServiceError, ServiceUnreachableError, UnexpectedAnswerError, refusal
 from octet.client.outage import Outage
 from octet.version import __version__
 
@@ -27,8 +27,11 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 # Seconds before each further try of a request that may be repeated: enough for a dropped connection, and short enough
 # that a service that is not there is reported at once.
 _PAUSES = (0.1, 0.4)
+# Every thread may have a connection: with httpx's limit of 100, the next ones would wait for a long poll to end, and
+# take that for a service which does not answer.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 _REPEATABLE = frozenset({"GET", "POST"})
-_IN_PROGRESS = "idempotency_in_progress"
+_EVENTS = "text/event-stream"
 _DROPPED = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 T = TypeVar("T")
@@ -49,22 +52,50 @@ class Transport:
         key = key or os.environ.get("OCTET_API_KEY")
         headers = [(b"User-Agent", f"octet/{__version__}".encode())]
         if key:
-            headers.append((b"Authorization", f"Bearer {key.strip()}".encode()))
+            headers.append((b"Authorization", f"Bearer {_one_line(key)}".encode()))
         try:
             self._http = httpx.Client(
                 base_url=self.url + "/v1/",
                 headers=headers,
                 timeout=timeout,
                 trust_env=not _is_local(self.url),  # a proxy from the environment cannot reach this machine's loopback
+                limits=_LIMITS,
             )
         except httpx.InvalidURL as error:
             raise self._unreachable(error) from error
+        except (ImportError, OSError, ValueError) as error:
+            raise ServiceUnreachableError(
+                f"No connection to {self.url} can be made ready: {error}.",
+                hint="Check what the environment says of proxies (HTTPS_PROXY, ALL_PROXY, …) and in SSL_CERT_FILE.",
+            ) from error
 
     def close(self) -> None:
         """Close every connection."""
         self._http.close()
 
-    def send(
+    def send(self, method: str, path: str, *, seconds: float = 0.0, **request: Any) -> httpx.Response:
+        """Send a request and return its answer. Where the service asks for a pause, it is sent again after that.
+
+        Args:
+            method: HTTP method. A POST carries a key, by which the service does it once.
+            path: Below `/v1/`.
+            seconds: How long the service may take over the answer, on top of the client's timeout.
+            request: What `attempt` takes.
+
+        Raises:
+            ServiceError: If the service refused, or asked for pauses for longer than the patience lasts.
+            ServiceUnreachableError: If there was no answer.
+        """
+        if method == "POST":
+            request["headers"] = {"Idempotency-Key": str(uuid4()), **request.get("headers", {})}
+        outage = Outage(self.patience + seconds)
+        while True:
+            try:
+                return self.attempt(method, path, seconds=seconds, **request)
+            except ServiceError as error:
+                outage.bear(error)
+
+    def attempt(
         self,
         method: str,
         path: str,
@@ -73,25 +104,20 @@ class Transport:
         answers: frozenset[int] = frozenset(),
         **request: Any,
     ) -> httpx.Response:
-        """Send a request and return its answer.
+        """Send a request and return its answer, for those who bear an outage themselves.
 
         Args:
-            method: HTTP method. A GET is tried again when a connection drops, and so is a POST: it carries a key, by
-                which the service does it once. Both are tried again, for as long as the patience lasts, where the
-                service asks for that because there were too many (429).
+            method: HTTP method. What may be repeated, a GET and a POST, is sent again when a connection drops.
             path: Below `/v1/`.
             seconds: How long the service may take over the answer, on top of the client's timeout.
-            answers: Statuses of 400 and above that are answers here, not errors.
+            answers: Statuses outside of 200 to 299 that are answers here, not errors.
             request: What `httpx.Client.request` takes.
 
         Raises:
             ServiceError: If the service refused.
             ServiceUnreachableError: If there was no answer.
         """
-        if method == "POST":
-            request["headers"] = {"Idempotency-Key": str(uuid4()), **request.get("headers", {})}
         pauses = iter(_PAUSES if method in _REPEATABLE else ())
-        first_try = Outage(self.patience + seconds)
         timeout = httpx.Timeout(self._timeout, read=self._timeout + seconds)
         while True:
             try:
@@ -104,48 +130,55 @@ class Transport:
             except httpx.TransportError as error:
                 raise self._unreachable(error) from error
             else:
-                if response.status_code < httpx.codes.BAD_REQUEST or response.status_code in answers:
+                if response.is_success or response.status_code in answers:
                     return response
-                refused = self._error(response)
-                if method in _REPEATABLE and response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-                    first_try.bear(refused, getattr(refused, "retry_after", 0.0))
-                elif refused.code == _IN_PROGRESS:
-                    first_try.bear(refused)  # the service is at work on what it got before the connection dropped
-                else:
-                    raise refused
+                raise self._error(response)
 
     def get(self, kind: type[T], path: str, **params: Any) -> T:
         """The answer to a GET, as `kind`; parameters that are None are left out."""
         given = {name: value for name, value in params.items() if value is not None}
         return read(kind, self.send("GET", path, params=given))
 
+    def delete(self, path: str, **params: Any) -> None:
+        """Have something deleted, and see that it was the service that said so."""
+        response = self.send("DELETE", path, params=params)
+        if response.status_code != httpx.codes.NO_CONTENT:
+            raise self._error(response)
+
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         """The answer to a GET whose body is read piece by piece, as it was sent (no content coding)."""
         try:
             with self._http.stream("GET", path, headers={"Accept-Encoding": "identity", **headers}) as response:
-                if response.status_code >= httpx.codes.BAD_REQUEST:
-                    response.read()
+                if not response.is_success:
                     raise self._error(response)
                 yield response
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
-    def server_sent_events(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx_sse.ServerSentEvent]:
-        """The events of one connection, until the service or the network ends it."""
-        with self.stream(path, {"Accept": "text/event-stream", "Cache-Control": "no-store", **headers}) as response:
-            yield from httpx_sse.EventSource(response).iter_sse()
+    @contextmanager
+    def server_sent_events(
+        self, path: str, headers: Mapping[str, str]
+    ) -> Iterator[Iterator[httpx_sse.ServerSentEvent]]:
+        """One connection, and the events that come by it until the service or the network ends it."""
+        with self.stream(path, {"Accept": _EVENTS, "Cache-Control": "no-store", **headers}) as response:
+            if not response.headers.get("Content-Type", "").startswith(_EVENTS):
+                raise self._error(response)
+            yield (event for event in httpx_sse.EventSource(response).iter_sse() if event.data)
 
     def _error(self, response: httpx.Response) -> OctetError:
+        """What an answer stands for that is none."""
+        response.read()
         error = refusal(response)
-        if response.is_server_error and isinstance(error, UnexpectedAnswerError):
-            # A proxy whose service is away, or a server that drops its requests as it stops.
+        passing = response.is_server_error or response.status_code == httpx.codes.TOO_MANY_REQUESTS
+        if passing and isinstance(error, UnexpectedAnswerError):
+            # A proxy whose service is away or busy, or a server that drops its requests as it stops.
             return ServiceUnreachableError(f"The service at {self.url} is not ready: {error.message}", hint=error.hint)
         return error
 
     def _unreachable(self, error: Exception) -> ServiceUnreachableError:
         reason = str(error).rstrip(".") or type(error).__name__
-        if isinstance(error, httpx.ConnectError) and _is_local(self.url):
+        if isinstance(error, httpx.ConnectError) and _is_local(self.url) and "SSL" not in reason:
             return ServiceUnreachableError(
                 f"There is no service at {self.url}.",
                 hint="Start it with `octet-server up`, or say where it is with --url or OCTET_URL.",
@@ -183,6 +216,17 @@ def decode(kind: type[T], text: str | bytes) -> T:
             f"The service's answer cannot be read: {found['msg']} (at {place}).",
             hint="Check its address (OCTET_URL), and that service and client are of the same version of Octet.",
         ) from error
+
+
+def _one_line(key: str) -> str:
+    """A key as it can be sent; what sends it would put it into its own error otherwise."""
+    key = key.strip()
+    if not key.isprintable():
+        raise ServiceUnreachableError(
+            "The API key has a line break in it, or another character that no key has.",
+            hint="Check OCTET_API_KEY, or the file that it came from: a key is one word, octet_….",
+        )
+    return key
 
 
 def _is_local(url: str) -> bool:

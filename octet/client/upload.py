@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,7 @@ from octet.wire import PartialUpload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
+    from typing import BinaryIO
 
     import httpx
 
@@ -29,8 +31,8 @@ _RESUMABLE_FROM = 4 * 2**20  # what is smaller is sent anew in no time, and does
 # The service reads an upload through and checks every weight before it answers.
 _CHECK_SECONDS = 600.0
 _TUS = {"Tus-Resumable": "1.0.0"}
-# Refusals that pass: another connection is still at it, the line or the service was slow, the service is restarted.
-_PASSING = {408, 409, 423, 429, 500, 502, 503, 504}
+# Refusals that pass: the line was slow, another connection is still at it, the service is restarted.
+_PASSING = frozenset({408, 409, 423, 500})
 
 
 class UnreadableFileError(OctetError):
@@ -47,30 +49,38 @@ class FileBody:
         on_progress: Called with the bytes sent and the bytes in all, after each chunk.
 
     Raises:
-        UnreadableFileError: If there is no such file.
+        UnreadableFileError: If it cannot be read, or, later, if it no longer is what it was.
     """
 
     def __init__(self, path: str | Path, on_progress: OnBytes | None = None) -> None:
         self.path = Path(path)
         self._on_progress = on_progress
-        try:
-            with self.path.open("rb") as file:
-                self.size = file.seek(0, 2)
-        except OSError as error:
-            raise UnreadableFileError(f"{path} cannot be read: {error.strerror}.") from error
+        with self._opened() as file:
+            self.size = file.seek(0, 2)
 
     def __iter__(self) -> Iterator[bytes]:
         return self.rest(0)
 
     def rest(self, sent: int) -> Iterator[bytes]:
         """What follows the first `sent` bytes."""
-        with self.path.open("rb") as file:
+        with self._opened() as file:
             file.seek(sent)
-            while chunk := file.read(_CHUNK):
+            while sent < self.size:  # and no further, where the file has grown since
+                chunk = file.read(min(_CHUNK, self.size - sent))
+                if not chunk:
+                    raise UnreadableFileError(f"{self.path} became shorter while it was sent.")
                 yield chunk
                 sent += len(chunk)
                 if self._on_progress:
                     self._on_progress(sent, self.size)
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        try:
+            with self.path.open("rb") as file:
+                yield file
+        except OSError as error:
+            raise UnreadableFileError(f"{self.path} cannot be read: {error.strerror}.") from error
 
 
 def upload(transport: Transport, kind: Kind, body: FileBody, name: str, expires_at: datetime | None) -> httpx.Response:
@@ -104,19 +114,17 @@ def _in_one_piece(transport: Transport, kind: Kind, body: FileBody, labels: dict
 def _in_parts(transport: Transport, kind: Kind, body: FileBody, labels: dict[str, str]) -> httpx.Response:
     """By tus 1.0: whatever breaks the line, what has arrived is not sent again."""
     path, arrived = _begin(transport, kind, body, labels), 0
-    outage = Outage(transport.patience)
+    outage = Outage(transport.patience, passing=_PASSING)
     while True:
         try:
-            upload = transport.get(PartialUpload, path)
+            upload = read(PartialUpload, transport.attempt("GET", path))
             if upload.result is not None:
-                return transport.send("GET", f"{kind}s/{upload.result}")
+                return transport.attempt("GET", f"{kind}s/{upload.result}")
             if upload.received > arrived:
                 outage.over()
             arrived = upload.received
             _send_rest(transport, path, body, arrived)
-        except (ServiceUnreachableError, ServiceError) as error:
-            if isinstance(error, ServiceError) and error.status not in _PASSING:
-                raise
+        except (ServiceError, ServiceUnreachableError) as error:
             outage.bear(error)
 
 
@@ -137,4 +145,4 @@ def _send_rest(transport: Transport, path: str, body: FileBody, arrived: int) ->
         "Content-Type": "application/offset+octet-stream",
         "Content-Length": str(body.size - arrived),
     }
-    transport.send("PATCH", path, seconds=_CHECK_SECONDS, headers=headers, content=body.rest(arrived))
+    transport.attempt("PATCH", path, seconds=_CHECK_SECONDS, headers=headers, content=body.rest(arrived))

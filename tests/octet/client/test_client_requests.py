@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -12,52 +11,14 @@ from octet.client import Client, ServiceError, ServiceUnreachableError, Unexpect
 from octet.engines import ENGINE_NAMES
 from octet.errors import OctetError
 from octet.recipe import PRESETS, Recipe
-from octet.wire import KeyInfo, Problem
 from store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from live_service import LiveService, Relay
 
 DYNAMIC = Recipe(method="dynamic")
-
-
-class Busy(BaseHTTPRequestHandler):
-    """Refuses the first request, and answers the second."""
-
-    refused = False
-
-    def do_GET(self) -> None:
-        if not Busy.refused:
-            Busy.refused = True
-            problem = Problem(type="urn:octet:error:rate_limited", title="t", status=429, detail="d")
-            self._answer(429, problem.model_dump_json())
-        else:
-            info = KeyInfo(id=uuid4(), name="late", owner="o", scopes=["read"], stored_bytes=0, unfinished_jobs=0)
-            self._answer(200, info.model_dump_json())
-
-    def _answer(self, status: int, body: str) -> None:
-        self.send_response(status)
-        self.send_header("Retry-After", "1")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def key_info_server() -> Iterator[str]:
-    """Address of a service that is asked too often."""
-    with HTTPServer(("127.0.0.1", 0), Busy) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def test_an_upload_is_described_and_the_same_bytes_are_the_same_model(client: Client, tiny_model: Path) -> None:
@@ -261,8 +222,3 @@ def test_a_limit_is_reported_when_patience_ends(service: LiveService, tiny_model
             client.submit(model, DYNAMIC)
     assert (caught.value.status, caught.value.code) == (429, "too_many_jobs")
     assert caught.value.retry_after > 0.5
-
-
-def test_a_request_that_came_too_early_is_sent_again(key_info_server: str) -> None:
-    with Client(key_info_server, "key") as client:
-        assert client.key_info().name == "late"
