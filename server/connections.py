@@ -1,11 +1,12 @@
-"""How the API listens, and an end to connections that never say what they want.
+"""How the API listens, and an end to connections that never say what they want, or never take it.
 
-uvicorn waits for ever for the head of a request, and takes one of any size. So a few slow clients could hold every
-file descriptor of the process, and a single one all of its memory.
+uvicorn waits for ever for the head of a request, and takes one of any size; and it waits for ever until an answer is
+taken. So a few slow clients could hold every file descriptor of the process, and a single one all of its memory.
 """
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import uvicorn
@@ -26,11 +27,13 @@ class ImpatientProtocol(HttpToolsProtocol):
     """uvicorn's protocol, but a head must have arrived in full within a time, and within a size.
 
     The time runs from the opening of the connection, and for every further request from its first byte; in between
-    uvicorn's own time-out of idle connections holds.
+    uvicorn's own time-out of idle connections holds. An answer has no such end, but some of it must be taken, as TCP
+    acknowledges it, within another time: RFC 5482, which Linux keeps to.
     """
 
     head_seconds: ClassVar[float] = 10.0
     head_bytes: ClassVar[int] = 64 * 2**10
+    taking_seconds: ClassVar[float] = 60.0
 
     _deadline: asyncio.TimerHandle | None = None
     _arrived = 0
@@ -38,6 +41,9 @@ class ImpatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """A client is there, and has said nothing yet."""
         super().connection_made(transport)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            line = transport.get_extra_info("socket")
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.taking_seconds * 1000))
         self._expect_head()
 
     def on_message_begin(self) -> None:

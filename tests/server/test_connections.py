@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 
 from server import connections
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 QUICK = 0.3
+LARGE = 2**24  # more than the kernel keeps for a connection
 
 
 class Hasty(connections.ImpatientProtocol):
     """With less patience than anybody should have."""
 
-    head_seconds = QUICK
+    head_seconds = taking_seconds = QUICK
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,10 @@ def port() -> Iterator[int]:
     @app.get("/")
     async def answer() -> str:
         return "here"
+
+    @app.get("/large")
+    async def large() -> Response:
+        return Response(bytes(LARGE))
 
     @app.post("/")
     async def slow(request: Request) -> int:
@@ -61,8 +66,8 @@ def client(port: int) -> Iterator[socket.socket]:
         yield client
 
 
-def _head(*fields: str, method: str = "GET") -> bytes:
-    return "\r\n".join([f"{method} / HTTP/1.1", "Host: octet", *fields, "", ""]).encode()
+def _head(*fields: str, method: str = "GET", path: str = "/") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: octet", *fields, "", ""]).encode()
 
 
 def _send(client: socket.socket, pieces: Iterable[bytes], pause: float = 0.0) -> None:
@@ -121,3 +126,20 @@ def test_a_connection_is_kept_for_later_but_the_next_head_has_its_time_too(clien
 
     client.sendall(b"GET / HTTP/1.1\r\n")
     assert _rest(client) == b""
+
+
+def test_a_client_that_does_not_take_its_answer_is_hung_up_on(client: socket.socket) -> None:
+    client.sendall(_head(path="/large"))
+    with pytest.raises(OSError, match=r"(?i)pipe|reset"):
+        _send(client, [b"\r\n"] * 100, pause=QUICK / 10)  # which mean nothing between requests
+
+
+def test_a_client_that_takes_its_answer_slowly_gets_it(client: socket.socket) -> None:
+    client.sendall(_head("Connection: close", path="/large"))
+    received = client.recv(2**20)
+    time.sleep(QUICK / 2)
+    for _ in range(4):
+        received += client.recv(2**20)
+        time.sleep(QUICK / 2)
+
+    assert (received + _rest(client)).endswith(bytes(LARGE))
