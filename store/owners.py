@@ -27,3 +27,12 @@ def named(session: Session, name: str) -> Owner:
 def get(session: Session, owner_id: UUID) -> Owner:
     """The owner that a key or a job names; nobody ever takes one away."""
     return session.get_one(Owner, owner_id)
+
+
+def lock(session: Session, owner_id: UUID) -> None:
+    """Be the only one to count what this owner has, until the transaction ends.
+
+    Write what is to be counted, take this lock, then count: of two who race for the last place, one sees the other's.
+    """
+    # Not against what merely refers to the owner: an upload that is being written must not hold up anybody.
+    session.execute(select(Owner.id).where(Owner.id == owner_id).with_for_update(key_share=True))

@@ -1,7 +1,9 @@
 """How much of the service one owner may use: stored bytes, and unfinished jobs.
 
-A limit is looked at under a lock on the owner's row, after what is to be counted was written, and until the commit. So
-of two requests that race for the last place one sees the other's row, and is refused.
+What jobs make counts as stored. It is known only when they end, and none shall fail for it then; so an owner who has
+gone beyond the limit gets no further job, until something is deleted.
+
+A limit is looked at under `owners.lock`.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import func, select
 
+from store import owners
 from store.errors import StorageQuotaError, TooManyJobsError
 from store.states import UNFINISHED
-from store.tables import Artifact, Dataset, Job, Model, Owner, PartialUpload
+from store.tables import Artifact, Dataset, Job, Model, PartialUpload
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -49,7 +52,7 @@ def check_storage(session: Session, owner_id: UUID, max_bytes: int | None, *, mo
     """
     if max_bytes is None:
         return
-    _lock(session, owner_id)
+    owners.lock(session, owner_id)
     stored = session.scalar(select(_stored_bytes(owner_id))) or 0
     if stored + more > max_bytes:
         raise StorageQuotaError(
@@ -66,16 +69,11 @@ def check_jobs(session: Session, owner_id: UUID, max_jobs: int | None) -> None:
     """
     if max_jobs is None:
         return
-    _lock(session, owner_id)
+    owners.lock(session, owner_id)
     if (session.scalar(select(_unfinished_jobs(owner_id))) or 0) > max_jobs:
         raise TooManyJobsError(
             f"The owner of this key may have {max_jobs:,} unfinished jobs.", hint="Submit it again when one has ended."
         )
-
-
-def _lock(session: Session, owner_id: UUID) -> None:
-    # Not against what merely refers to the owner: an upload that is being written must not hold up anybody.
-    session.execute(select(Owner.id).where(Owner.id == owner_id).with_for_update(key_share=True))
 
 
 def _stored_bytes(owner_id: UUID) -> ColumnElement[int]:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from octet.errors import FieldError
 from octet.wire import FINISHED
@@ -71,33 +71,47 @@ def purge_job(session: Session, job_id: UUID, *, actor: audit.Actor, owner_id: U
         NotFoundError: If the owner has none of that id.
         JobUnfinishedError: If it has not ended.
     """
-    job = session.scalar(select(Job).where(Job.id == job_id, Job.owner_id == owner_id).with_for_update())
+    job = session.execute(select(Job.name, Job.state).where(Job.id == job_id, Job.owner_id == owner_id)).first()
     if job is None:
-        raise NotFoundError(f"There is no job {job_id}.")
+        raise _no_job(job_id)
     if job.state in UNFINISHED:
         hint = "Cancel it, or wait for its end."
         raise JobUnfinishedError(f"The job {job_id} is {job.state}.", state=job.state, hint=hint)
-    contents = set(session.scalars(select(Artifact.sha256).where(Artifact.job_id == job_id)))
-    session.delete(job)  # and with it, by the tables' own rules, whatever refers to it
-    session.flush()
-    for sha256 in sorted(contents):  # the order in which all lock them that lock several
+    # A job that has ended makes nothing more, so its contents can be locked before its row, and in the order of their
+    # hashes: as all do who lock several of these.
+    contents = session.scalars(select(Artifact.sha256).where(Artifact.job_id == job_id).distinct()).all()
+    for sha256 in sorted(contents):
+        locks.content(session, sha256)
+    # With the row goes, by the tables' own rules, whatever refers to it.
+    gone = delete(Job).where(Job.id == job_id).returning(Job.id)
+    if session.scalar(gone, execution_options={"synchronize_session": False}) is None:
+        raise _no_job(job_id)
+    for sha256 in contents:
         blobs.delete_unreferenced(session, sha256)
     audit.record(session, actor, "job.purge", job_id, name=job.name)
 
 
-def purge_upload(session: Session, kind: Kind, upload_id: UUID, *, actor: audit.Actor, owner_id: UUID) -> None:
+def purge_upload(database: Database, kind: Kind, upload_id: UUID, *, actor: audit.Actor, owner_id: UUID) -> None:
     """Delete a model or dataset, or what is left of a deleted one: its name too, with every job that used it.
+
+    Each job is a transaction of its own: thousands may have used it, and Postgres has no room for that many locks. What
+    is broken off goes on when it is asked for again.
 
     Raises:
         NotFoundError: If the owner has none of that id.
         InUseError: If one of the jobs has not ended.
     """
-    with suppress(ModelDeletedError, DatasetDeletedError):
+    with suppress(ModelDeletedError, DatasetDeletedError), database.begin() as session:
         uploads.delete(session, kind, upload_id, owner_id=owner_id)  # from here on no job can begin to use it
-    for job_id in session.scalars(select(Job.id).where(uploads.used(kind, upload_id)).order_by(Job.id)).all():
-        purge_job(session, job_id, actor=actor, owner_id=owner_id)
-    uploads.forget(session, kind, upload_id)
-    audit.record(session, actor, f"{kind}.purge", upload_id)
+        audit.record(session, actor, f"{kind}.delete", upload_id)
+    with database.begin() as session:
+        used = session.scalars(select(Job.id).where(uploads.used(kind, upload_id))).all()
+    for job_id in used:
+        with suppress(NotFoundError), database.begin() as session:  # somebody else may be at it too
+            purge_job(session, job_id, actor=actor, owner_id=owner_id)
+    with database.begin() as session:
+        if uploads.forget(session, kind, upload_id):
+            audit.record(session, actor, f"{kind}.purge", upload_id)
 
 
 def sweep(database: Database) -> int:
@@ -133,6 +147,10 @@ def _each(database: Database, find: Callable[[Session, int], Iterable[T]], do: C
         with suppress(NotFoundError, ConflictError), database.begin() as session:
             done += bool(do(session, one))
     return done
+
+
+def _no_job(job_id: UUID) -> NotFoundError:
+    return NotFoundError(f"There is no job {job_id}.")
 
 
 def _expired_jobs(session: Session, limit: int) -> Iterable[Job]:

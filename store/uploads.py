@@ -128,10 +128,11 @@ def delete(session: Session, kind: Kind, upload_id: UUID, *, owner_id: UUID) -> 
     blobs.delete_unreferenced(session, sha256)
 
 
-def forget(session: Session, kind: Kind, upload_id: UUID) -> None:
-    """Take away what `delete` leaves. No job may name it any more."""
+def forget(session: Session, kind: Kind, upload_id: UUID) -> bool:
+    """Take away what `delete` leaves, which no job may name any more; whether it was there."""
     table = _TABLES[kind]
-    session.execute(sql_delete(table).where(table.id == upload_id), execution_options={"synchronize_session": False})
+    gone = sql_delete(table).where(table.id == upload_id).returning(table.id)
+    return session.scalar(gone, execution_options={"synchronize_session": False}) is not None
 
 
 def used(kind: Kind, upload_id: UUID | InstrumentedAttribute[UUID]) -> ColumnElement[bool]:

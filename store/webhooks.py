@@ -15,7 +15,7 @@ from sqlalchemy import func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from octet import wire
-from store import audit, paging
+from store import audit, owners, paging
 from store.errors import ConflictError, IdempotencyMismatchError, NotFoundError
 from store.tables import Webhook, WebhookDelivery
 
@@ -55,6 +55,7 @@ def create(
     made: Webhook | None = session.scalar(insertion)
     if made is None:
         return _repeated(session, owner_id, webhook_id, url, events)
+    owners.lock(session, owner_id)
     if _count(session, owner_id) > MAX_PER_OWNER:
         raise ConflictError(f"There are {MAX_PER_OWNER} webhooks already.", hint="Delete one that is not needed.")
     audit.record(session, actor, "webhook.create", made.id, events=made.events)

@@ -94,10 +94,11 @@ def get_dataset_content(dataset_id: UUID, request: Request, caller: Caller, serv
     summary="Delete a dataset",
     responses={**_NOT_FOUND, **problems.documented("in_use")},
 )
-def delete_dataset(dataset_id: UUID, caller: Caller, session: Transaction, purge: uploads.Purge = False) -> None:
+def delete_dataset(dataset_id: UUID, caller: Caller, service: Parts, purge: uploads.Purge = False) -> None:
     """Its bytes go; jobs that used it stay, with all they made, unless they are to be purged."""
     if purge:
-        retention.purge_upload(session, "dataset", dataset_id, actor=caller.actor, owner_id=caller.owner_id)
-    else:
+        retention.purge_upload(service.database, "dataset", dataset_id, actor=caller.actor, owner_id=caller.owner_id)
+        return
+    with service.database.begin() as session:
         stored.delete(session, "dataset", dataset_id, owner_id=caller.owner_id)
         audit.record(session, caller.actor, "dataset.delete", dataset_id)

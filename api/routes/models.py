@@ -101,10 +101,11 @@ def get_model_content(model_id: UUID, request: Request, caller: Caller, service:
 @router.delete(
     "/{model_id}", status_code=204, summary="Delete a model", responses={**_NOT_FOUND, **problems.documented("in_use")}
 )
-def delete_model(model_id: UUID, caller: Caller, session: Transaction, purge: uploads.Purge = False) -> None:
+def delete_model(model_id: UUID, caller: Caller, service: Parts, purge: uploads.Purge = False) -> None:
     """Its bytes go; jobs that used it stay, with all they made, unless they are to be purged."""
     if purge:
-        retention.purge_upload(session, "model", model_id, actor=caller.actor, owner_id=caller.owner_id)
-    else:
+        retention.purge_upload(service.database, "model", model_id, actor=caller.actor, owner_id=caller.owner_id)
+        return
+    with service.database.begin() as session:
         stored.delete(session, "model", model_id, owner_id=caller.owner_id)
         audit.record(session, caller.actor, "model.delete", model_id)

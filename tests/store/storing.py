@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from hashlib import sha256
@@ -10,7 +11,7 @@ from threading import Barrier
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, update
+from sqlalchemy import func, text, update
 
 from octet.recipe import Recipe
 from store import jobs, keys, leases, uploads, workers
@@ -96,3 +97,17 @@ def together(database: Database, *functions: Callable[[Session], object]) -> lis
 
     with ThreadPoolExecutor(len(functions)) as pool:
         return list(pool.map(call, functions))
+
+
+def wait_until_one_waits(database: Database) -> None:
+    """Until somebody waits for a lock of somebody else."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    end = time.monotonic() + 30
+    while True:
+        with database.begin() as session:
+            if session.scalar(waiting):
+                return
+        assert time.monotonic() < end
+        time.sleep(0.01)

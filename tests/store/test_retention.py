@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from threading import Event, Thread
@@ -11,13 +12,14 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import func, insert, select, update
-from storing import OWNER, queue, start, upload
+from storing import OWNER, queue, start, together, upload, wait_until_one_waits
 
-from store import audit, blobs, jobs, leases, retention, uploads
+from store import audit, blobs, jobs, keys, leases, retention, uploads
 from store.errors import InUseError, InvalidExpiryError, JobUnfinishedError, NotFoundError
 from store.tables import Artifact, AuditEntry, Blob, Dataset, Job, JobEvent, LayerMetric, Metric, Model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from uuid import UUID
 
@@ -89,23 +91,26 @@ def test_an_unfinished_job_is_not_purged(database: Database, state: str) -> None
         with pytest.raises(JobUnfinishedError) as caught:
             retention.purge_job(session, job.id, actor=ACTOR, owner_id=OWNER)
         assert caught.value.state == state
-        with pytest.raises(InUseError):
-            retention.purge_upload(session, "model", job.model_id, actor=ACTOR, owner_id=OWNER)
-        assert _count(session, Job, Model) == [1, 1]
+        cancelled = queue(session, job.model_id, key_id=job.key_id)
+        jobs.cancel(session, cancelled.id, owner_id=OWNER)
+    with pytest.raises(InUseError):
+        retention.purge_upload(database, "model", job.model_id, actor=ACTOR, owner_id=OWNER)
+    with database.begin() as session:
+        assert _count(session, Job, Model) == [2, 1]
 
 
 def test_another_owner_purges_nothing(database: Database, finished: Job) -> None:
+    with database.begin() as session, pytest.raises(NotFoundError):
+        retention.purge_job(session, finished.id, actor=ACTOR, owner_id=uuid4())
+    with pytest.raises(NotFoundError):
+        retention.purge_upload(database, "model", finished.model_id, actor=ACTOR, owner_id=uuid4())
     with database.begin() as session:
-        with pytest.raises(NotFoundError):
-            retention.purge_job(session, finished.id, actor=ACTOR, owner_id=uuid4())
-        with pytest.raises(NotFoundError):
-            retention.purge_upload(session, "model", finished.model_id, actor=ACTOR, owner_id=uuid4())
         assert _count(session, Job, Model) == [1, 1]
 
 
 def test_a_purged_model_takes_the_jobs_with_it_that_used_it(database: Database, finished: Job) -> None:
+    retention.purge_upload(database, "model", finished.model_id, actor=ACTOR, owner_id=OWNER)
     with database.begin() as session:
-        retention.purge_upload(session, "model", finished.model_id, actor=ACTOR, owner_id=OWNER)
         assert _count(session, Job, Artifact, Model, Blob) == [0] * 4
         done = {action for action, _ in _actions(session)}
         assert {"job.purge", "model.purge"} <= done
@@ -114,11 +119,66 @@ def test_a_purged_model_takes_the_jobs_with_it_that_used_it(database: Database, 
 def test_what_a_plain_delete_left_can_be_purged(database: Database, finished: Job) -> None:
     with database.begin() as session:
         uploads.delete(session, "model", finished.model_id, owner_id=OWNER)
-        with pytest.raises(NotFoundError):
-            retention.purge_upload(session, "model", finished.model_id, actor=ACTOR, owner_id=uuid4())
-        retention.purge_upload(session, "model", finished.model_id, actor=ACTOR, owner_id=OWNER)
+    with pytest.raises(NotFoundError):
+        retention.purge_upload(database, "model", finished.model_id, actor=ACTOR, owner_id=uuid4())
+    retention.purge_upload(database, "model", finished.model_id, actor=ACTOR, owner_id=OWNER)
+    with database.begin() as session:
         assert _count(session, Job, Artifact, Model, Blob) == [0] * 4
         assert {"job.purge", "model.purge"} <= {action for action, _ in _actions(session)}
+
+
+def _ended(session: Session, model_id: UUID, contents: Sequence[str]) -> None:
+    """Jobs of a model, each with an artifact of one of these contents, in this order."""
+    rows = [queue(session, model_id, key_id=keys.create(session, "test")[0].id) for _ in contents]
+    for job, content in zip(sorted(rows, key=lambda row: row.id), contents, strict=True):
+        jobs.cancel(session, job.id, owner_id=OWNER)
+        session.execute(insert(Artifact).values(job_id=job.id, name="a", media_type="x", sha256=content, size=0))
+
+
+def test_models_whose_jobs_made_the_same_are_purged_at_the_same_moment(database: Database) -> None:
+    contents = [f"{number:064}" for number in range(8)]
+    with database.begin() as session:
+        session.execute(insert(Blob), [{"sha256": content, "size": 0} for content in contents])
+        models = [upload(session, content=content).id for content in (b"one", b"other")]
+        _ended(session, models[0], contents)
+        _ended(session, models[1], contents[::-1])
+
+    def purge(model_id: UUID) -> Callable[[Session], None]:
+        return lambda _: retention.purge_upload(database, "model", model_id, actor=ACTOR, owner_id=OWNER)
+
+    assert together(database, *map(purge, models)) == [None, None]
+    with database.begin() as session:
+        assert _count(session, Job, Model, Blob) == [0] * 3
+
+
+def test_each_job_of_a_purged_model_is_a_transaction_of_its_own(database: Database) -> None:
+    """All of them in one would need more locks than Postgres has, where thousands of jobs used the model."""
+    with database.begin() as session:
+        model_id = upload(session).id
+        session.execute(insert(Blob).values(sha256="0" * 64, size=0))
+        _ended(session, model_id, ["0" * 64] * 3)
+    retention.purge_upload(database, "model", model_id, actor=ACTOR, owner_id=OWNER)
+    with database.begin() as session:
+        began = session.scalars(select(AuditEntry.at).where(AuditEntry.action.in_(["job.purge", "model.purge"]))).all()
+    assert len(began) == len(set(began)) == 4
+
+
+def test_a_job_is_purged_while_what_it_made_is_being_stored_again(database: Database, finished: Job) -> None:
+    """Whoever stores content locks it before the job's row; in another order they would wait for each other."""
+    digest = sha256(b"model.pt").hexdigest()
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as storing:
+            blobs.write(storing, io.BytesIO(b"model.pt"), sha256=digest, size=8)
+            purging = pool.submit(_purge, database, finished.id)
+            wait_until_one_waits(database)
+            row = select(Job.id).where(Job.id == finished.id).with_for_update(nowait=True)
+            assert storing.scalar(row) == finished.id
+        purging.result(30)
+
+
+def _purge(database: Database, job_id: UUID) -> None:
+    with database.begin() as session:
+        retention.purge_job(session, job_id, actor=ACTOR, owner_id=OWNER)
 
 
 def test_what_has_expired_is_swept_once_no_unfinished_job_needs_it(database: Database) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select, text, update
-from storing import OWNER, queue, start, together
+from storing import OWNER, queue, start, together, wait_until_one_waits
 
 from store import audit, jobs, keys, leases, outbox, webhooks
 from store.audit import Actor
@@ -49,20 +48,6 @@ def end_a_job(database: Database) -> UUID:
         job = queue(session)
     cancel(database, job.id)
     return job.id
-
-
-def wait_until_one_waits(database: Database) -> None:
-    """Until somebody waits for a lock of somebody else."""
-    waiting = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    end = time.monotonic() + 30
-    while True:
-        with database.begin() as session:
-            if session.scalar(waiting):
-                return
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def take(database: Database, *busy: UUID, limit: int = 100) -> list[Message]:
@@ -123,6 +108,24 @@ def test_an_owner_has_a_limited_number_of_webhooks(database: Database, actor: Ac
             make(session, actor)
         with pytest.raises(ConflictError, match="10 webhooks"):
             make(session, actor)
+
+
+def test_of_webhooks_that_race_for_the_last_place_one_gets_it(database: Database, actor: Actor) -> None:
+    with database.begin() as session:
+        for _ in range(webhooks.MAX_PER_OWNER - 1):
+            make(session, actor)
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as first:
+            make(first, actor)
+            second = pool.submit(make_another, database, actor)
+            wait_until_one_waits(database)
+        with pytest.raises(ConflictError):
+            second.result(30)
+
+
+def make_another(database: Database, actor: Actor) -> None:
+    with database.begin() as session:
+        make(session, actor)
 
 
 def test_making_and_deleting_are_audited_without_the_secret(database: Database, actor: Actor) -> None:
