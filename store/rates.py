@@ -1,14 +1,15 @@
 """How many requests a key has had this minute, counted in Redis for every API process together.
 
 Counting must cost little: a process takes as many numbers at a time as make a thousandth of the limit, and asks Redis
-for more when these are used up. And it must never make a request wait: while Redis is away each process counts for
-itself, and looks for Redis again now and then, one request at a time and for a moment.
+for more when these are used up. And it must not make requests wait: while Redis is away each process counts for itself,
+and looks for Redis again now and then, one key at a time and for a moment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -47,23 +48,26 @@ class Rates:
         self._own = MemoryStorage()
         self._away_until: float | None = None  # None: it answers
         self._taken: dict[UUID, tuple[int, Iterator[int]]] = {}  # numbers of a window, by key
+        self._locks: dict[UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def count(self, key_id: UUID, limit: int) -> tuple[int, int]:
         """Count a request of a key that may make `limit` of them.
 
         Returns:
             Its number in this window, from 1, and the seconds until the next window. No two requests have one number;
-            where several processes count, a few numbers may be passed over.
+            where several processes count, what one of them has left of its share is not used by the others.
         """
-        window, passed = divmod(int(time.time()), WINDOW_SECONDS)
-        of_window, numbers = self._taken.get(key_id, (window, iter(())))
-        number = next(numbers, None) if of_window == window else None
-        if number is None:
-            many = max(1, limit // _PARTS)
-            last = await self._increase(f"{key_id}/{window}", many)
-            numbers = iter(range(last - many + 1, last + 1))
-            number = next(numbers)
-            self._taken[key_id] = (window, numbers)
+        # One at a time, or of many requests at once each would take a share of its own, and leave most of it unused.
+        async with self._locks[key_id]:
+            window, passed = divmod(int(time.time()), WINDOW_SECONDS)
+            of_window, numbers = self._taken.get(key_id, (window, iter(())))
+            number = next(numbers, None) if of_window == window else None
+            if number is None:
+                many = max(1, limit // _PARTS)
+                last = await self._increase(f"{key_id}/{window}", many)
+                numbers = iter(range(last - many + 1, last + 1))
+                number = next(numbers)
+                self._taken[key_id] = (window, numbers)
         return number, WINDOW_SECONDS - passed
 
     async def close(self) -> None:

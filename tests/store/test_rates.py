@@ -65,6 +65,18 @@ def test_a_key_with_many_requests_is_counted_many_at_a_time_and_no_number_comes_
     assert [number for number, _ in counts] == [1, 6, 2, 7, 3, 8, 4, 9, 5, 10, 11, 16, 12, 17, 13, 18]
 
 
+def test_requests_that_come_at_the_same_moment_share_what_is_taken_at_a_time(redis_url: str) -> None:
+    async def ask() -> list[tuple[int, int]]:
+        key_id = uuid4()
+        async with counting(redis_url) as counter:
+            return await asyncio.gather(*(counter.count(key_id, 50_000) for _ in range(120)))
+
+    counts = asyncio.run(ask())
+    while len({seconds for _, seconds in counts}) > 1:  # another second, and maybe another minute, has begun in between
+        counts = asyncio.run(ask())
+    assert sorted(number for number, _ in counts) == list(range(1, 121))
+
+
 def test_a_redis_that_stands_still_or_is_gone_keeps_nobody_from_counting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
