@@ -87,7 +87,7 @@ class _Round:
             why = error.message
         except (TimeoutError, httpx.TimeoutException):
             why = f"No answer within {_ATTEMPT_SECONDS:g} s."
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:  # httpx passes on as it is what TLS says once a connection stands
             why = _in_words(error)
         else:
             _log.info("webhook answered", attempt=message.attempt, status=answer.status_code)
@@ -153,7 +153,7 @@ def _note(answer: httpx.Response) -> Callable[..., None]:
     return partial(outbox.failed, error=f"It answered {status}.", status=status, wait_seconds=wait)
 
 
-def _in_words(error: httpx.HTTPError) -> str:
+def _in_words(error: httpx.HTTPError | OSError) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "The certificate is not of this host, or of nobody who is trusted."
     if isinstance(error, httpx.ConnectError):

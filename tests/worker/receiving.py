@@ -32,8 +32,8 @@ class Receiver:
 
 
 @contextmanager
-def receiver(certificate: Path | None = None) -> Iterator[Receiver]:
-    """One on a free port of this machine; with a certificate it speaks TLS."""
+def receiver(certificate: Path | None = None, *, asks_for_one: bool = False) -> Iterator[Receiver]:
+    """One on a free port of this machine; with a certificate it speaks TLS, and may ask the sender for one."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -60,6 +60,7 @@ def receiver(certificate: Path | None = None) -> Iterator[Receiver]:
     if certificate is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
+        context.verify_mode = ssl.CERT_REQUIRED if asks_for_one else ssl.CERT_NONE
         server.socket = context.wrap_socket(server.socket, server_side=True)
     receiver = Receiver(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -203,6 +203,18 @@ def test_a_certificate_must_be_trusted_and_of_the_name(
     assert why is None or why in row.error
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="it makes the certificates")
+def test_a_receiver_that_wants_a_certificate_of_the_sender_has_failed_like_any_other(
+    tell: Callable[[str], WebhookDelivery], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so once the connection stands, as TLS 1.3 has it."""
+    certificate = make_certificate(tmp_path / "one.pem", "localhost")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with receiver(certificate, asks_for_one=True) as safe:
+        row = tell(f"https://localhost:{safe.port}/")
+    assert (row.status, row.error) == (None, "The connection broke before there was an answer.")
+
+
 def test_a_receiver_that_is_not_there_is_tried_again(tell: Callable[[str], WebhookDelivery]) -> None:
     with receiver() as gone:
         pass
