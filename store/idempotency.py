@@ -94,7 +94,8 @@ def forget(session: Session, claim: Claim) -> None:
 
 def delete_expired(session: Session, keep_seconds: float) -> int:
     """Remove the answers that were kept long enough; how many they were."""
-    done = session.execute(delete(Record).where(_expired(keep_seconds)))
+    expired = delete(Record).where(_expired(keep_seconds))
+    done = session.execute(expired, execution_options={"synchronize_session": False})
     return done.rowcount if isinstance(done, CursorResult) else 0
 
 

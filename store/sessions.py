@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, delete, func, or_, select
 from sqlalchemy import insert as sql_insert
 
 from store import audit, keys, tokens
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from store.audit import Actor
 
 PREFIX = "octetsession_"
+MAX_PER_KEY = 100
+"""Sessions that one key can have. Whoever signs in once more ends the oldest."""
 
 _GRANTED = (
     select(*keys.facts(over=BrowserSession.expires_at <= func.now()))
@@ -27,9 +29,12 @@ _GRANTED = (
 
 
 def create(session: Session, actor: Actor, seconds: float) -> str:
-    """Sign in with the key of `actor`, for so long; what the cookie shall hold. Sessions that are over go."""
+    """Sign in with the key of `actor`, for so long; what the cookie shall hold. Those over, or too many, go."""
     plaintext = tokens.make(PREFIX)
-    session.execute(delete(BrowserSession).where(BrowserSession.expires_at <= func.now()))
+    theirs = select(BrowserSession.sha256).where(BrowserSession.key_id == actor.key_id)
+    too_many = theirs.order_by(BrowserSession.created_at.desc()).offset(MAX_PER_KEY - 1)
+    gone = or_(BrowserSession.expires_at <= func.now(), BrowserSession.sha256.in_(too_many))
+    session.execute(delete(BrowserSession).where(gone))
     values = {"sha256": tokens.digest(plaintext), "key_id": actor.key_id}
     session.execute(sql_insert(BrowserSession).values(**values, expires_at=func.now() + timedelta(seconds=seconds)))
     audit.record(session, actor, "session.create", actor.key_id)

@@ -141,3 +141,20 @@ def test_sessions_that_are_over_go_when_somebody_signs_in(database: Database) ->
         assert grant(session, sessions.granted(over)).expired
         sessions.create(session, actor, 60)
         assert session.scalar(select(func.count()).select_from(BrowserSession)) == 1
+
+
+def test_whoever_signs_in_with_a_key_too_often_ends_the_oldest_session(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_PER_KEY", 2)
+    with database.begin() as session:
+        row, _ = keys.create(session, "laptop")
+        others = keys.create(session, "other")[0]
+    actor = audit.Actor(row.owner_id, row.id)
+    cookies = []
+    for by in (audit.Actor(others.owner_id, others.id), actor, actor, actor):
+        with database.begin() as session:
+            cookies.append(sessions.create(session, by, 60))
+    with database.begin() as session:
+        lasting = [session.execute(sessions.granted(cookie)).first() is not None for cookie in cookies]
+    assert lasting == [True, False, True, True]
