@@ -79,6 +79,20 @@ def upload_head(key: str, length: int) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
+def part_head(key: str, path: str, length: int) -> bytes:
+    """The head of a request that sends `length` bytes as the first part of the upload at `path`, below /v1/."""
+    lines = [
+        f"PATCH /v1/{path} HTTP/1.1",
+        "Host: octet",
+        f"Authorization: Bearer {key}",
+        "Tus-Resumable: 1.0.0",
+        "Upload-Offset: 0",
+        "Content-Type: application/offset+octet-stream",
+        f"Content-Length: {length}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 def together(*requests: Callable[[], httpx.Response]) -> list[httpx.Response]:
     """The answers to requests that are sent at the same moment."""
     ready = Barrier(len(requests))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from asking import connection, left_behind, problem, until
+from asking import connection, left_behind, part_head, problem, until
 from resuming import TUS, begin, metadata, offset, part
 from serving import serve_in_a_process
 from sqlalchemy import func, select
@@ -263,7 +263,7 @@ def test_a_name_is_a_label_and_no_path(api: httpx.Client, data_file: bytes, said
 def test_what_has_arrived_of_a_part_that_breaks_off_is_kept(url: str, key: str, api: httpx.Client) -> None:
     path = begin(api, 10**6)
     with connection(url) as caller:
-        caller.sendall(_head(key, path, 10**6) + b"PK\x03\x04" + bytes(300_000))
+        caller.sendall(part_head(key, path, 10**6) + b"PK\x03\x04" + bytes(300_000))
         until(lambda: offset(api, path) == 0)  # nothing is known of it before the caller hangs up or a block is full
 
     until(lambda: offset(api, path) > 0)
@@ -300,7 +300,7 @@ def test_another_api_goes_on_where_a_killed_one_was(settings: Settings, key: str
         with httpx.Client(base_url=f"{url}/v1/", headers=headers, trust_env=False) as client:
             path = begin(client, size)
         with connection(url) as caller:
-            caller.sendall(_head(key, path, size) + content[: 3 * 2**20 + 2**19])
+            caller.sendall(part_head(key, path, size) + content[: 3 * 2**20 + 2**19])
             until(lambda: offset(api, path) >= 3 * 2**20)
             process.kill()
             process.wait()
@@ -309,19 +309,6 @@ def test_another_api_goes_on_where_a_killed_one_was(settings: Settings, key: str
 
     assert at == 3 * 2**20
     assert part(api, path, at, content[at : at + 2**20 - 100]).headers["upload-offset"] == str(at + 2**20 - 100)
-
-
-def _head(key: str, path: str, length: int) -> bytes:
-    lines = [
-        f"PATCH /v1/{path} HTTP/1.1",
-        "Host: octet",
-        f"Authorization: Bearer {key}",
-        "Tus-Resumable: 1.0.0",
-        "Upload-Offset: 0",
-        "Content-Type: application/offset+octet-stream",
-        f"Content-Length: {length}",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def test_whoever_asks_again_while_the_file_is_read_gets_the_same_answer(
