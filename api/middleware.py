@@ -45,6 +45,7 @@ class Envelope:
     """Gives each request an id, answers with it and the security headers, logs and counts it.
 
     An exception that nothing else turned into an answer becomes a problem here, and goes to the log with its traceback.
+    And who still waits when the server stops, and cancels what it does for them, is asked to come again.
     """
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
@@ -77,6 +78,10 @@ class Envelope:
                 if status:  # half an answer is out: cutting the connection is all that is left
                     raise
                 await problems.unexpected(request_id)(scope, receive, send_with_headers)
+            except asyncio.CancelledError:
+                if status:
+                    raise
+                await problems.unavailable("The service is being stopped.")(scope, receive, send_with_headers)
             finally:
                 seconds = time.perf_counter() - started
                 route = getattr(scope.get("route"), "path", "(none)")

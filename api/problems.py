@@ -196,9 +196,8 @@ def _methods_at(request: Request) -> str:
     )
 
 
-def unavailable() -> JSONResponse:
-    """The database does not answer, or refused for a reason that passes."""
-    detail = "The service's database does not answer."
+def unavailable(detail: str = "The service's database does not answer.") -> JSONResponse:
+    """The database does not answer, or something else is in the way that passes."""
     return response("unavailable", detail, hint="Try again in a moment.", headers={"Retry-After": "2"})
 
 
@@ -228,7 +227,8 @@ def install(app: FastAPI) -> None:
         return from_validation(error, annotation)
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the framework looks at the first route there only
+        # The framework looks at the first route there only; a mounted app, such as that of static files, at all it has.
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "app_root_path" not in request.scope:
             error.headers = {"Allow": _methods_at(request)}
         return from_http(error)
 

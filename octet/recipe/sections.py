@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 MOST_BATCH = 4096
 MOST_THREADS = 256
 MOST_SECONDS = 7 * 24 * 3600
+MOST_LETTERS = 1000  # as many as the reader lets a layer's path have
 
 Int8Method = Literal["dynamic", "static", "qat"]
 """Methods that end in int8 kernels."""
@@ -37,9 +38,10 @@ _PERCENTILE = "The share of values that the observer `percentile` keeps, in perc
 
 
 class Section(BaseModel):
-    """A part of a recipe: no unknown keys, no infinity or NaN, and never changed."""
+    """A part of a recipe: no unknown keys, no infinity or NaN, no text that JSON cannot have, and never changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Where text has a limit, pydantic looks at it, and refuses half a surrogate pair.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=MOST_LETTERS)
 
 
 class Weights(Section):

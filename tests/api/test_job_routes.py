@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import httpx
 import numpy as np
 import pytest
 import redis
 from asking import problem, until
 from example_report import REPORT
+from serving import serve
 
+from api.app import create_app
 from store import hints, keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import httpx
     from asking import Worker
 
     from store.database import Database
+    from store.settings import Settings
 
 DYNAMIC = {"method": "dynamic"}
 
@@ -142,6 +146,17 @@ def test_a_body_that_is_no_job_is_refused(body: bytes, api: httpx.Client) -> Non
     answer = api.post("jobs", content=body, headers={"Content-Type": "application/json"})
 
     assert problem(answer)[0] in {400, 422}
+
+
+@pytest.mark.parametrize("field", ["name", "type"])
+def test_a_letter_that_is_half_of_one_is_refused(field: str, api: httpx.Client, model: str) -> None:
+    rule = {field: "\ud800", "method": "float"}
+    body = json.dumps({"model": model, "recipe": {**DYNAMIC, "layers": [rule]}})
+
+    answer = api.post("jobs", content=body, headers={"Content-Type": "application/json"})
+
+    assert problem(answer) == (422, "invalid_recipe")
+    assert answer.json()["errors"][0]["pointer"] == f"/recipe/layers/0/{field}"
 
 
 def test_a_body_that_is_not_called_json_is_refused(api: httpx.Client, model: str) -> None:
@@ -320,6 +335,19 @@ def test_a_long_poll_without_news_ends_in_time(api: httpx.Client, job: str) -> N
     assert api.get(f"jobs/{job}", headers={"Prefer": "respond-async, wait=1"}).json()["state"] == "queued"
     assert api.get(f"jobs/{job}", headers={"Prefer": "wait=1", "If-None-Match": tag}).status_code == 304
     assert "preference-applied" not in api.get(f"jobs/{job}", headers={"Prefer": "wait=soon"}).headers
+
+
+def test_who_still_waits_when_the_service_stops_is_asked_to_come_again(settings: Settings, key: str, job: str) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+    with ThreadPoolExecutor(1) as thread:
+        with serve(create_app(settings)) as url:
+            waiting = {**headers, "Prefer": "wait=60"}
+            poll = thread.submit(httpx.get, f"{url}/v1/jobs/{job}", headers=waiting, timeout=60, trust_env=False)
+            with httpx.Client(headers=headers, trust_env=False) as other:
+                until(lambda: "octet_http_requests_in_flight 2.0" in other.get(f"{url}/v1/metrics").text)
+        answer = poll.result()
+    assert problem(answer) == (503, "unavailable")
+    assert answer.headers["retry-after"]
 
 
 def test_a_wait_is_capped(api: httpx.Client, job: str) -> None:
