@@ -28,7 +28,7 @@ def submit(service: Service, asked: wire.JobCreate, caller: Identity, idempotenc
     """Queue a job, or give the one that this idempotency key queued before, or one whose result may be reused.
 
     Raises:
-        OctetError: If the job could not succeed, or there are too many already.
+        OctetError: If the job could not succeed, there are too many already, or what is stored leaves no room for more.
     """
     with service.database.begin() as session:
         row, created = jobs.create(
@@ -50,6 +50,7 @@ def submit(service: Service, asked: wire.JobCreate, caller: Identity, idempotenc
         if created:  # held by `create`, so what is checked here cannot be deleted any more
             check(session, asked, caller.owner_id)
             quotas.check_jobs(session, caller.owner_id, caller.limits.max_unfinished_jobs)
+            quotas.check_storage(session, caller.owner_id, caller.limits.max_stored_bytes)
             audit.record(session, caller.actor, "job.create", row.id, name=row.name, model=str(row.model_id))
         job = present.job(row, jobs.metrics_of(session, [row.id])[row.id], jobs.queue_position(session, row))
     if created:

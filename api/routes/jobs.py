@@ -53,6 +53,7 @@ _EXAMPLES: dict[str, Any] = {
             "invalid_recipe",
             "invalid_dataset",
             "too_many_jobs",
+            "storage_quota",
             "rate_limited",
         ),
     },

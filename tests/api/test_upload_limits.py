@@ -110,6 +110,21 @@ def test_a_quota_holds_for_every_way_in(
     assert api.get(f"models/{model}").status_code == 200
 
 
+def test_an_owner_beyond_the_quota_gets_no_further_job_until_something_is_deleted(
+    api: httpx.Client, model: str, worker: Worker, database: Database, tmp_path: Path
+) -> None:
+    _limit(database, api.get(f"models/{model}").json()["size"])
+    (tmp_path / "model.pt").write_bytes(b"int8")
+    asked = {"model": model, "recipe": {"method": "dynamic"}}
+    job = api.post("jobs", json=asked).json()["id"]
+    worker.start(job)
+    worker.succeed(job, REPORT, tmp_path / "model.pt")
+
+    assert problem(api.post("jobs", json=asked)) == (507, "storage_quota")
+    assert api.delete(f"jobs/{job}").status_code == 204
+    assert api.post("jobs", json=asked).status_code == 202
+
+
 def test_a_file_in_parts_is_counted_once(api: httpx.Client, data_file: bytes, database: Database) -> None:
     _limit(database, len(data_file))
 
