@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from http import HTTPMethod
 from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from store.statistics import Figures
+
+_METHODS = frozenset(HTTPMethod)
 
 UploadResult = Literal["stored", "known", "refused"]
 
@@ -71,8 +74,9 @@ class Telemetry:
         )
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request by the template of its route, so that ids do not make series."""
-        self._requests.labels(method, route, str(status)).observe(seconds)
+        """Count a request by the template of its route and a known method, so that nobody can make series at will."""
+        known = method if method in _METHODS else "_OTHER"  # as OpenTelemetry's `http.request.method` has it
+        self._requests.labels(known, route, str(status)).observe(seconds)
 
     def uploaded(self, kind: str, size: int, result: UploadResult = "stored") -> None:
         """Count the bytes of an upload. Those of a refused one are what arrived of it."""

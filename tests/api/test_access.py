@@ -38,6 +38,7 @@ def test_a_method_that_is_not_taken_is_refused(api: httpx.Client) -> None:
 
     assert problem(answer) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "GET, POST"
+    assert api.put(api.base_url.join("/static/page.css")).headers["allow"] == "GET, HEAD"
 
 
 def test_every_answer_has_the_callers_request_id_or_a_new_one(api: httpx.Client) -> None:

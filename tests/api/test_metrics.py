@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from asking import problem
 from prometheus_client.parser import text_string_to_metric_families
 
 from octet.version import __version__
@@ -53,6 +54,14 @@ def test_requests_are_counted_by_route_method_and_status(
     assert found["octet_http_requests_in_flight",] == 1  # this very one
     assert found["octet_build_info", ("version", __version__)] == 1
     assert found["process_resident_memory_bytes",] > 0
+
+
+def test_nobody_can_make_series_of_methods_at_will(scrape: Callable[[], Samples], api: httpx.Client) -> None:
+    for method in ("MINE", "YOURS"):
+        assert problem(api.post("uploads", headers={"X-HTTP-Method-Override": method})) == (405, "method_not_allowed")
+
+    methods = {value for sample in scrape() for name, value in dict(sample[1:]).items() if name == "method"}
+    assert not methods & {"MINE", "YOURS"}
 
 
 def test_uploads_are_counted_in_bytes(scrape: Callable[[], Samples], model: str, model_file: bytes) -> None:
