@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from octet.recipe import LayerRule, Recipe
     from octet.spec import ProgramSpec
 
+_MOST_HINTS = 10  # looking for what is near takes a thousand times as long as looking for what matches
+
 
 def rule_of(name: str, type_name: str, recipe: Recipe) -> LayerRule | None:
     """The rule of `recipe` that decides about the layer of that type that its author called `name`: the first match."""
@@ -24,12 +26,14 @@ def rule_of(name: str, type_name: str, recipe: Recipe) -> LayerRule | None:
 
 
 def unmatched_rules(recipe: Recipe, layers: Mapping[str, str]) -> tuple[FieldError, ...]:
-    """What is to be said of each rule that matches none of `layers`, which are types by name."""
-    return tuple(
-        _unmatched(position, rule, layers)
+    """What is to be said of each rule that matches none of `layers`, types by name; to a few of them, what is near."""
+    unmatched = [
+        (position, rule)
         for position, rule in enumerate(recipe.layers)
         if not any(_matches(rule, name, kind) for name, kind in layers.items())
-    )
+    ]
+    few = [_unmatched(position, rule, layers) for position, rule in unmatched[:_MOST_HINTS]]
+    return (*few, *(_unmatched(position, rule, {}) for position, rule in unmatched[_MOST_HINTS:]))
 
 
 def check_rules(recipe: Recipe, spec: ProgramSpec, at: str = "") -> None:

@@ -14,6 +14,7 @@ from octet.engines import EngineName
 from octet.errors import InvalidRecipeError
 from octet.recipe.checks import conflicts
 from octet.recipe.sections import (
+    MOST_RULES,
     MOST_SECONDS,
     Activations,
     Auto,
@@ -63,7 +64,9 @@ class Recipe(Section):
     strict: bool = Field(False, description="Whether a rule that matches no layer is an error, not a warning.")
     weights: Weights = Weights()
     activations: Activations = Activations()
-    layers: tuple[LayerRule, ...] = Field((), description="Exceptions; the first rule that matches a layer decides.")
+    layers: tuple[LayerRule, ...] = Field(
+        (), max_length=MOST_RULES, description="Exceptions; the first rule that matches a layer decides."
+    )
     repairs: Repairs = Repairs()
     calibration: Calibration = Calibration()
     training: Training = Training()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 MOST_BATCH = 4096
 MOST_THREADS = 256
 MOST_SECONDS = 7 * 24 * 3600
+MOST_RULES = 4096
 MOST_LETTERS = 1000  # as many as the reader lets a layer's path have
 
 Int8Method = Literal["dynamic", "static", "qat"]

@@ -7,6 +7,7 @@ import pytest
 
 from octet.errors import InvalidRecipeError
 from octet.recipe import PRESETS, Recipe
+from octet.rules import unmatched_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,8 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_known_one(
         ({"measure": {"batch_sizes": [100000000]}}, "/measure", "batch sizes go from 1 to 4096"),
         ({"measure": {"threads": 9999}}, "/measure", "threads go from 1 to 256"),
         ({"layers": [{"method": "float"}]}, "/layers/0", "needs a `name`, a `type`, or both"),
+        ({"layers": [{"name": "\ud800", "method": "float"}]}, "/layers/0/name", "unicode"),
+        ({"layers": [{"name": "a", "method": "float"}] * 4097}, "/layers", "at most 4096 items"),
         (
             {"method": "qat", "layers": [{"name": "a", "method": "static"}]},
             "/layers/0/method",
@@ -127,6 +130,13 @@ def test_all_that_does_not_go_together_is_named_at_once() -> None:
     with pytest.raises(InvalidRecipeError) as caught:
         Recipe.parse({"weights": {"bits": 4}, "engine": "qnnpack", "deploy_cpu": "vnni"})
     assert [error.pointer for error in caught.value.errors] == ["/weights/bits", "/deploy_cpu"]
+
+
+def test_of_many_rules_for_no_layer_only_the_first_are_told_what_is_near() -> None:
+    recipe = Recipe.parse({"layers": [{"name": f"head.{number}", "method": "float"} for number in range(20)]})
+    found = unmatched_rules(recipe, {"head.x": "Linear"})
+    assert [each.pointer for each in found] == [f"/layers/{number}" for number in range(20)]
+    assert [each.hint for each in found] == ["Near: head.x."] * 10 + [None] * 10
 
 
 def test_a_rule_with_bits_is_enough_to_simulate() -> None:
