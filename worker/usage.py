@@ -23,7 +23,9 @@ SECONDS = 0.5  # between two looks
 MAX_FILES = 10_000
 MAX_DEPTH = 20  # of directories in directories
 _BLOCK = 512  # of st_blocks: stat(2)
-_OWN_MEMORY = ("RssAnon:", "RssShmem:", "VmSwap:")  # proc_pid_status(5); files that are mapped are not among them
+_MAX_MAPS = 16 * 2**20  # characters about what a process has mapped; torch comes to a few hundred thousand
+# proc_pid_status(5). Files that are mapped are not among them; the tables of what is mapped are.
+_OWN_MEMORY = ("RssAnon", "RssShmem", "VmSwap", "VmPTE")
 
 
 class TooMuch(Exception):  # noqa: N818 - an event, not a mistake
@@ -32,7 +34,7 @@ class TooMuch(Exception):  # noqa: N818 - an event, not a mistake
 
 def overdrawn(child: Child) -> JobError | None:
     """Why the child has to be ended, if it uses more than it may."""
-    if memory(child.pid) > child.limits.memory_bytes:
+    if any(memory(pid) > child.limits.memory_bytes for pid in processes(child)):
         return out_of_memory(child.limits)
     try:
         used = on_disk(child)
@@ -47,19 +49,39 @@ def on_disk(child: Child) -> int:
     Raises:
         TooMuch: If there are too many files, or some where nobody can look.
     """
-    return sum(_sizes(child.scratch)) + _unseen(child.pid, child.scratch)
+    return sum(_sizes(child.scratch)) + sum(unseen(pid, child.scratch) for pid in processes(child))
 
 
 def memory(pid: int) -> int:
     """Bytes of memory that belong to a process; 0 if it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    except (FileNotFoundError, ProcessLookupError):
-        with suppress(psutil.Error):  # also where there is no /proc
-            return int(psutil.Process(pid).memory_info().rss)
-        return 0
-    fields = (line.split() for line in status.splitlines() if line.startswith(_OWN_MEMORY))
-    return sum(int(field[1]) * 1024 for field in fields)
+    if (thread := _thread(pid)) is not None:
+        status = _status(thread)
+        return sum(int(status.get(field, "0").split()[0]) * 1024 for field in _OWN_MEMORY)
+    with suppress(psutil.Error):  # also where there is no /proc
+        return int(psutil.Process(pid).memory_info().rss)
+    return 0
+
+
+def processes(child: Child) -> list[int]:
+    """The job's process and the one that checks what it saves: all that the warm process has forked now."""
+    with suppress(OSError, KeyError):
+        parent = _status(Path(f"/proc/{child.pid}"))["PPid"].strip()
+        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text("ascii").split()]
+    return [child.pid]  # it is gone, or this kernel lists no children
+
+
+def _thread(pid: int) -> Path | None:
+    """What /proc says of a thread of it that lives: under its own id it says nothing once its first one has ended."""
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            if "RssAnon" in _status(task):
+                return Path("/proc", task.name)
+    return None
+
+
+def _status(process: Path) -> dict[str, str]:
+    lines = (process / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 def _sizes(scratch: Path) -> Iterator[int]:
@@ -82,15 +104,25 @@ def _sizes(scratch: Path) -> Iterator[int]:
         if files > MAX_FILES or depth > MAX_DEPTH:
             raise TooMuch
         for entry in entries:
-            with suppress(FileNotFoundError):
+            try:
                 yield entry.stat(follow_symlinks=False).st_blocks * _BLOCK
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise TooMuch from error
             if entry.is_dir(follow_symlinks=False):
                 waiting.append((entry.path, depth + 1))
 
 
-def _unseen(pid: int, scratch: Path) -> int:
-    """The bytes on disk of files that a process has open, or mapped, under no name now; 0 where nobody can look."""
-    process, found = Path(f"/proc/{pid}"), {}
+def unseen(pid: int, scratch: Path) -> int:
+    """The bytes on disk of files that a process has open, or mapped, under no name now; 0 where nobody can look.
+
+    Raises:
+        TooMuch: If it has more mapped than anybody can look at.
+    """
+    process, found = _thread(pid), {}
+    if process is None:
+        return 0
     with suppress(OSError):
         for path in (*(process / "fd").iterdir(), *_mapped(process, scratch)):
             with suppress(OSError):
@@ -102,6 +134,10 @@ def _unseen(pid: int, scratch: Path) -> int:
 
 def _mapped(process: Path, scratch: Path) -> Iterator[Path]:
     """The deleted files among what is mapped, under the names that the kernel has for root (proc_pid_map_files(5))."""
-    for line in (process / "maps").read_text(encoding="utf-8", errors="replace").splitlines():
+    with (process / "maps").open(encoding="utf-8", errors="replace") as maps:
+        text = maps.read(_MAX_MAPS + 1)
+    if len(text) > _MAX_MAPS:
+        raise TooMuch
+    for line in text.splitlines():
         if line.endswith(" (deleted)") and scratch.name in line:
             yield process / "map_files" / line.split(maxsplit=1)[0]
