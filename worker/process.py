@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from worker.warmth import WarmProcess
 
 LOG_TAIL_BYTES = 16 * 2**10
+_LOG_TAIL_LINES = 200  # each becomes an entry of the worker's log
 _EXIT_SECONDS = 5.0  # from hanging up to being gone, for a process that dies by itself
 
 # How a process ended without a word, in words.
@@ -77,10 +78,10 @@ class Child:
         return _DEATHS.get(-self._status, f"was ended by signal {-self._status}")  # real-time signals have no names
 
     def log_lines(self) -> list[str]:
-        """The last lines of what it and torch wrote, 16 KiB at most."""
+        """The last lines of what it and torch wrote, 200 lines and 16 KiB at most."""
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, end - LOG_TAIL_BYTES))
-        return self._log.read(LOG_TAIL_BYTES).decode(errors="replace").splitlines()
+        return self._log.read(LOG_TAIL_BYTES).decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
 
     def kill(self) -> None:
         """End it and everything that it started, at once."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +62,16 @@ def test_a_manifest_that_is_none_is_refused(output: Path, text: str) -> None:
     (output / "manifest.json").write_text(text)
     with pytest.raises(BadOutputError, match="manifest"):
         collect(output, limit=2**30)
+
+
+def test_a_million_mistakes_take_next_to_no_memory(output: Path) -> None:
+    code = "import resource, sys; from pathlib import Path; from worker.artifacts import BadOutputError, read_report\n"
+    code += "try: read_report(Path(sys.argv[1]), model_sha256='')\n"
+    code += "except BadOutputError: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    for values in ("0," * 400_000 + "0", "0," * 2_000_000 + "0"):
+        (output / "report.json").write_text(f'{{"layers":[{values}]}}')
+        done = subprocess.run([sys.executable, "-c", code, output], stdout=subprocess.PIPE, check=True)
+        assert int(done.stdout) < 512 * 2**10  # KiB
 
 
 def test_a_directory_by_another_name_is_not_looked_into(output: Path) -> None:

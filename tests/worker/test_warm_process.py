@@ -70,6 +70,13 @@ def test_how_a_child_was_killed_is_known(child: Child, number: int, words: str) 
     assert child.death() == words
 
 
+def test_of_what_a_child_wrote_little_is_kept(child: Child) -> None:
+    (child.scratch / "log").write_bytes(b"\n" * 2**20 + b"the end")
+    lines = child.log_lines()
+    assert len(lines) <= 200
+    assert lines[-1] == "the end"
+
+
 def test_one_that_stops_answering_is_ended(child: Child) -> None:
     os.kill(child.pid, signal.SIGSTOP)
     child.kill()
