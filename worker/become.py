@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,8 +38,7 @@ def become(occupant: Occupant, descriptors: Sequence[int]) -> tuple[list[Sandbox
     kept = _keep_open(descriptors)
     os.chdir(scratch)
     os.umask(0o077)
-    # Temporary files go where they are removed with the job. The lock that lets one job at a time measure is in the
-    # machine's temporary directory, and octet.measuring has found that when it was imported.
+    # Temporary files go where they are removed with the job.
     os.environ.clear()
     os.environ.update(LANG="C.UTF-8", HOME=scratch, TMPDIR=scratch)
     tempfile.tempdir = scratch
@@ -50,11 +52,11 @@ def _keep_open(descriptors: Sequence[int]) -> list[int]:
     *kept, log = descriptors
     for standard in (1, 2):
         os.dup2(log, standard)
-    lowest = 3
-    for descriptor in sorted(kept):
-        os.closerange(lowest, descriptor)
-        lowest = descriptor + 1
-    os.closerange(lowest, os.sysconf("SC_OPEN_MAX"))
+    # By name: trying every one that there may be would take minutes where a process may have a thousand million.
+    for entry in list(Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd").iterdir()):
+        if (descriptor := int(entry.name)) > 2 and descriptor not in kept:  # noqa: PLR2004 - the standard ones stay
+            with suppress(OSError):  # what read the directory is closed by now
+                os.close(descriptor)
     return kept
 
 

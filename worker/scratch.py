@@ -19,12 +19,11 @@ class Home:
     """A new directory for a slot, in the temporary directory, locked for as long as this process lives.
 
     Attributes:
-        path: Where it is. Everyone may pass through it: a job's process may be another user.
+        path: Where it is. Its user alone may pass through it, and the slot's, if that is another one: `user.settled`.
     """
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self.path.chmod(0o711)
         self._lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from octet import measuring
 from worker import checker, child
 from worker.become import become
 from worker.protocol import MAX_LINE, REQUEST, Buried, Bury, Fork, Forked, Warmed
@@ -154,6 +155,7 @@ def main(descriptor: int, room: Room) -> None:
     """Warm up, move in, then serve the runner."""
     control = socket.socket(fileno=descriptor)
     control.set_inheritable(False)
+    measuring.LOCK_FILE = room.lock  # it has no temporary directory in which to find the machine's
     warm_up()
     try:
         namespaces.enter(room)

@@ -194,7 +194,7 @@ def _environment(home: Path) -> dict[str, str]:
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
         "HOME": str(home),
-        "TMPDIR": tempfile.gettempdir(),  # where the machine's lock for measuring is; a child moves to its scratch
+        "TMPDIR": str(home),  # a child moves to its scratch
         "PYTHONPATH": str(CHECKOUT),
         # It must have no thread when it forks. A child takes as many as its job may have.
         "OMP_NUM_THREADS": "1",

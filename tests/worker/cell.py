@@ -74,7 +74,6 @@ def become_ordinary() -> None:
 def furnished(kind: str) -> Room:
     """A room, with or without namespaces of its own."""
     home = Path(tempfile.mkdtemp(prefix="octet-cell-"))
-    home.chmod(0o711)
     room = furnish(home, settings(), slot=0)
     room.readable.append(Path(tempfile.mkdtemp(prefix="octet-code-"), "code"))  # a worker may own what it is made of
     room.readable[-1].write_text("code", encoding="utf-8")

@@ -31,6 +31,8 @@ def call(name: str, *arguments: Any) -> int:
 
 def syscall(number: int, *arguments: Any) -> int:
     """Make a system call that the C library has no function for; its errors are those of `call`."""
+    if sys.platform != "linux":
+        raise OSError(None, "this system is not Linux")  # its calls have other numbers
     return call("syscall", ctypes.c_long(number), *arguments)
 
 

@@ -27,8 +27,10 @@ class Room(BaseModel):
     home: Path = Field(description="The slot's own directory; each job has one in it.")
     readable: list[Path] = Field(description="What Python, torch and we ourselves are made of.")
     devices: list[Path] = Field(description="Devices that may be used.")
+    lock: Path = Field(description="What lets one job at a time measure on this machine; one of the readable files.")
     limits: Limits
     threads: int
+    tasks: int = Field(description="Threads that its user may have in all.")
     nice: int
     uid: int | None = Field(description="Whose processes they are to be; None: the runner's own user's.")
     stays: str = Field("", description="Why they stay root's, should they have to.")

@@ -18,8 +18,9 @@ def _put_up(occupant: Occupant) -> str:
     return "ends with the process that it was forked from"
 
 
-def _get_past(_: Occupant) -> None:
+def _get_past(occupant: Occupant) -> None:
     call("prctl", _PR_SET_PDEATHSIG, 0, 0, 0, 0)
+    _put_up(occupant)  # who means no harm keeps it
 
 
 LAYER = Layer("lifeline", _put_up, _get_past)

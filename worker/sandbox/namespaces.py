@@ -8,7 +8,6 @@ we do, which root may on most hosts, and others where a user may make namespaces
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,6 @@ _KINDS = {"net": "network", "mnt": "file system", "pid": "process ids", "ipc": "
 _NEW_MOUNTS, _NEW_UTS, _NEW_IPC, _NEW_USER, _NEW_NETWORK = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x40000000
 _NO_SUID, _BIND, _RECURSIVE, _PRIVATE, _DETACH = 2, 4096, 16384, 1 << 18, 2
 _MOUNT_SETATTR, _AT_RECURSIVE, _AT_FDCWD, _SET_READ_ONLY = 442, 0x8000, -100, 1
-_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 # What a warm process that is root keeps inside: to become the user of a slot, and to end and sweep up after that user.
 _KEPT = ("SETUID", "SETGID", "SETPCAP", "CHOWN", "KILL", "DAC_OVERRIDE")
@@ -50,6 +48,7 @@ def bubblewrap(room: Room) -> list[str] | None:
     for path in room.devices:
         command += ["--dev-bind", str(path), str(path)]
     command += ["--bind", str(room.home), str(room.home), "--chdir", str(room.home)]
+    command += ["--remount-ro", "/dev", "--remount-ro", "/"]  # bubblewrap's own, in memory that no limit counts
     if os.geteuid() == 0:
         for capability in _KEPT:
             command += ["--cap-add", f"CAP_{capability}"]
@@ -82,6 +81,21 @@ def _move_in(room: Room) -> None:
     root.mkdir()
     _mount(None, Path("/"), _RECURSIVE | _PRIVATE)  # nothing that is mounted from now on is seen outside
     _mount(None, root, _NO_SUID, kind=b"tmpfs")
+    try:
+        _fill(root, room)
+        os.chdir(root)
+        call("pivot_root", b".", b".")  # the old root lies on the new one then: pivot_root(2), NOTES
+    except OSError:
+        os.chdir(room.home)
+        call("umount2", bytes(root), _DETACH)  # whoever removes the room must not find the host's own files in it
+        root.rmdir()
+        raise
+    call("umount2", b".", _DETACH)
+    root.rmdir()
+    os.chdir(room.home)
+
+
+def _fill(root: Path, room: Room) -> None:
     for path in (*room.readable, *room.devices, Path("/proc"), room.home):
         inside = root / path.relative_to("/")
         inside.parent.mkdir(parents=True, exist_ok=True)
@@ -90,11 +104,6 @@ def _move_in(room: Room) -> None:
         if path != room.home:
             _close(inside, _AT_RECURSIVE)
     _close(root, 0)
-    os.chdir(root)
-    syscall(_PIVOT_ROOT[platform.machine()], b".", b".")  # the old root lies on the new one then: pivot_root(2), NOTES
-    call("umount2", b".", _DETACH)
-    (room.home / "root").rmdir()
-    os.chdir(room.home)
 
 
 def _mount(source: Path | None, target: Path, flags: int, *, kind: bytes | None = None) -> None:
@@ -108,11 +117,11 @@ def _close(path: Path, flags: int) -> None:
 
 def _put_up(occupant: Occupant) -> str:
     """They are there before the process is: this says which."""
-    outside, inside = occupant.room.outside, ids()
-    own = [words for kind, words in _KINDS.items() if inside.get(kind) != outside.get(kind)]
-    if not own:
-        raise PermissionError(None, occupant.room.shared or "this system has none")
-    return f"{', '.join(own)} of its own, by {'bubblewrap' if occupant.room.wrapped else 'unshare'}"
+    room, inside = occupant.room, ids()
+    own = [words for kind, words in _KINDS.items() if inside.get(kind) != room.outside.get(kind)]
+    if room.shared or not own:
+        raise PermissionError(None, room.shared or "this system has none")
+    return f"{', '.join(own)} of its own, by {'bubblewrap' if room.wrapped else 'unshare'}"
 
 
 def _get_past(_: Occupant) -> None:

@@ -8,7 +8,7 @@ import resource
 from worker.sandbox.layer import Layer, Occupant
 
 OPEN_FILES = 256
-TASKS = 4096  # threads, where the process has a user to itself
+TASKS = 4096  # threads, beside those that its user has anyway
 _GRACE = 5  # seconds of CPU between SIGXCPU, which says what happened, and SIGKILL
 
 
@@ -21,8 +21,7 @@ def _put_up(occupant: Occupant) -> str:
     _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
-    if occupant.room.uid is not None:  # counted per user, and the runner's user has other processes
-        _limit(resource.RLIMIT_NPROC, TASKS)
+    _limit(resource.RLIMIT_NPROC, occupant.room.tasks)
     return f"{limits.memory_bytes / 2**30:.4g} GiB of memory, {limits.cpu_seconds} s of CPU"
 
 

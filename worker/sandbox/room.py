@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 import octet
 from octet.measuring import LOCK_FILE
 from worker.limits import limits, threads
 from worker.sandbox.layer import Room
 from worker.sandbox.namespaces import ids
+from worker.sandbox.resources import TASKS
 from worker.sandbox.user import id_for
 
 if TYPE_CHECKING:
@@ -35,12 +39,20 @@ def furnish(home: Path, settings: Settings, *, slot: int) -> Room:
         home=home,
         readable=_outermost(path for path in _readable() if path.exists()),
         devices=[Path("/dev/null"), *(path for path in sorted(Path("/dev").glob("nvidia*")) if not path.is_dir())],
+        lock=LOCK_FILE,
         limits=limits(settings),
         threads=threads(settings),
+        tasks=TASKS + (0 if os.geteuid() == 0 else _tasks_of(os.getuid())),
         nice=settings.job_nice,
         uid=id_for(slot),
         outside=ids(),
     )
+
+
+def _tasks_of(uid: int) -> int:
+    """Threads of a user; the kernel counts them together."""
+    found = psutil.process_iter(["uids", "num_threads"])
+    return sum(each.info["num_threads"] or 1 for each in found if each.info["uids"] and each.info["uids"].real == uid)
 
 
 def _readable() -> Iterator[Path]:
