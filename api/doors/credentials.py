@@ -21,7 +21,10 @@ _NEW_KEY = "`octet-server keys create` makes one."
 _SIGN_IN = "Sign in again."
 # Why somebody is not let in -> what they are told, and what to do about it.
 _REFUSALS = {
-    "no_key": ("The request carries no API key.", "Send `Authorization: Bearer <key>`."),
+    "no_key": (
+        "The request carries no API key.",
+        "Send `Authorization: Bearer <key>`; `octet` and its client take the key from OCTET_API_KEY.",
+    ),
     "malformed_key": ("This is no API key: a part of it is missing, or wrong.", _NEW_KEY),
     "unknown_key": ("The API key is unknown.", _NEW_KEY),
     "revoked_key": ("The API key has been revoked.", _NEW_KEY),

@@ -56,4 +56,7 @@ def _in_words(error: Exception, call: str, inputs: tuple[Tensor, ...]) -> OutOfM
     where = f"on inputs of shapes {shapes}: {call}"
     if is_out_of_memory(error):
         return OutOfMemoryError(f"The model needs more memory than there is, {where}.")
-    return InvalidModelError(f"The model does not run {where}: {str(error)[:_MAX_REASON] or type(error).__name__}")
+    return InvalidModelError(
+        f"The model does not run {where}: {str(error)[:_MAX_REASON] or type(error).__name__}",
+        hint="If it runs on other inputs, look at the data: ids beyond the table they look up, or sizes too large.",
+    )

@@ -79,6 +79,13 @@ def test_a_key_that_is_revoked_or_expires_is_refused_from_the_next_request_on(
         assert ask(url, key).status_code == 401
 
 
+@pytest.mark.parametrize("place", ["Authorization: Bearer <key>", "OCTET_API_KEY"])
+def test_whoever_brings_no_key_is_told_where_it_goes(url: str, place: str) -> None:
+    answer = httpx.get(f"{url}/v1/engines", trust_env=False, timeout=60)
+    assert problem(answer) == (401, "unauthorized")
+    assert place in answer.json()["hint"]
+
+
 def test_a_key_that_the_hint_makes_may_do_what_was_refused(url: str, make_key: Callable[..., str]) -> None:
     refused = ask(url, make_key(scopes=["admin"]), "audit")
     assert problem(refused) == (403, "insufficient_scope")

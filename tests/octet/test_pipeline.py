@@ -274,8 +274,9 @@ class TestData:
 
     def test_token_ids_out_of_range_are_an_error_about_the_model_run(self, programs: dict[str, octet.Program]) -> None:
         data = octet.Dataset({"input_0": np.full((8, 6), 99)})
-        with pytest.raises(InvalidModelError, match="does not run"):
+        with pytest.raises(InvalidModelError, match="does not run") as caught:
             quantize(programs["lstm"], recipe_of("dynamic"), evaluation=data)
+        assert "look at the data" in str(caught.value.hint)
 
 
 class TestGates:
