@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from octet import torchscript
 from octet.kernels import WEIGHTED
+from octet.quantization.allocator import keeping_freed_memory
 from octet.quantization.calibrate import calibrate
 from octet.quantization.converted import has_int8
 from octet.quantization.fallback import ConversionError, mirror, observe, realize, settle
@@ -82,6 +83,7 @@ class Quantized:
         return lone_norms_of(self.rewritten)
 
 
+@keeping_freed_memory()
 def quantize_module(
     module: GraphModule,
     recipe: Recipe,
