@@ -42,8 +42,13 @@ UNAVAILABLE = (
 )
 
 
-# The same for Postgres' side: what a machine that vanished had locked is free again within half a minute.
-_SESSION = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+# The same for Postgres' side: what a machine that vanished had locked is free again within half a minute, and so is
+# what a process had locked that was stopped in the middle of a transaction. Whoever waits for a lock relies on seeing
+# what was done under it, whatever isolation the server is set to.
+_SESSION = (
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 "
+    "-c idle_in_transaction_session_timeout=30s -c default_transaction_isolation=read\\ committed"
+)
 
 _OPTIONS: dict[str, Any] = {
     "json_serializer": to_json,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -56,6 +58,24 @@ def test_processes_that_upgrade_at_the_same_time_do_not_disturb_each_other(empty
     url = empty_database.url.render_as_string(hide_password=False)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(migrate.upgrade, [url] * 4))
+    assert migrate.is_current(empty_database)
+
+
+def test_an_upgrade_that_finds_a_table_in_use_lets_the_others_go_on_until_it_is_free(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_PATIENCE_SECONDS", "0.01")
+    tried = Event()
+    monkeypatch.setattr(migrate, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(migrate, "_log", SimpleNamespace(warning=lambda _: tried.set()))
+    with empty_database.engine.begin() as connection:
+        command.upgrade(migrate.configuration(connection), "0001")
+    with ThreadPoolExecutor(1) as pool:
+        with empty_database.begin() as uploading:
+            uploading.execute(text("SELECT 1 FROM models"))
+            upgrading = pool.submit(migrate.upgrade, empty_database.url.render_as_string(hide_password=False))
+            assert tried.wait(30)
+        upgrading.result(30)
     assert migrate.is_current(empty_database)
 
 
