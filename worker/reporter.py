@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from threading import Lock
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, get_args
 
 import structlog
 
 from octet.errors import OctetError
+from octet.progress import Stage
 from store import leases
 from store.database import UNAVAILABLE
 from store.tracing import tracer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from store.tables import Job
 
 SECONDS = 0.25  # between two times that it writes
+_STAGES: tuple[Stage, ...] = get_args(Stage)
 _REST = 9  # times as long as it took to keep a checkpoint, before the next: a tenth of the time goes into it at most
 
 _log = structlog.get_logger()
@@ -42,7 +44,7 @@ class Reporter:
     """
 
     def __init__(self, database: Database, job: Job, checkpoint: Path, *, limit: int) -> None:
-        self.stage: str | None = None
+        self.stage: Stage | None = None
         self._database = database
         self._its = (job.id, job.attempt)
         self._checkpoint = checkpoint
@@ -66,7 +68,9 @@ class Reporter:
             self._keep()
 
     def hear(self, progress: Progress) -> None:
-        """Take a step in."""
+        """Take a step in. Stages do not go back, whatever the child says: each becomes an event, and a span."""
+        if self.stage is not None and _STAGES.index(progress.stage) < _STAGES.index(self.stage):
+            progress = progress.model_copy(update={"stage": self.stage})
         if progress.stage != self.stage:
             self.stage = progress.stage
             tracer().enter(progress.stage)

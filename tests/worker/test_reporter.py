@@ -110,3 +110,13 @@ def test_keeping_checkpoints_takes_but_a_part_of_the_time_and_the_last_is_there_
     with pytest.raises(Crashed), reporter:
         train()
     assert kept(desk, job) == sha256(checkpoint)
+
+
+def test_a_child_that_goes_back_and_forth_is_in_each_stage_once(desk: Desk, job: Job, reporter: Reporter) -> None:
+    with reporter:
+        for number in range(50):
+            for stage in STAGES:
+                reporter.hear(Progress(stage=stage, fraction=0.0))
+            if number % 10 == 0:
+                reporter._tell()  # noqa: SLF001 - as its thread does, now and then
+    assert heard(desk, job) == list(STAGES)

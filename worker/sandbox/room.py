@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,8 @@ def _readable() -> Iterator[Path]:
         # Not a checkout: the data directory may be in it, and secrets in that.
         if entry.is_absolute() and not ours.is_relative_to(entry):
             yield entry
+    if (torch := find_spec("torch")) is not None and torch.origin is not None:
+        yield Path(torch.origin).parents[1]  # where we lie as well, if all was installed into a directory of its own
     yield from map(Path, _SYSTEM)
     yield LOCK_FILE
 
