@@ -71,8 +71,7 @@ class Idempotency:
         try:
             found = await run_in_threadpool(_claim, service, caller.key_id, key)
         except UNAVAILABLE as error:
-            _log.warning("the database does not answer", error=str(error))
-            await problems.unavailable()(scope, receive, send)
+            await problems.from_database(error)(scope, receive, send)
             return
         if isinstance(found, Claim):
             await self._first_time(service, found, request, send)

@@ -201,6 +201,13 @@ def unavailable(detail: str = "The service's database does not answer.") -> JSON
     return response("unavailable", detail, hint="Try again in a moment.", headers={"Retry-After": "2"})
 
 
+def from_database(error: Exception) -> JSONResponse:
+    """One of `UNAVAILABLE`."""
+    full = is_disk_full(error)
+    _log.warning("the database's disk is full" if full else "the database does not answer", error=str(error))
+    return storage_full() if full else unavailable()
+
+
 def storage_full() -> JSONResponse:
     """A disk of the service is full: its database's, or the one where uploads wait."""
     return response("storage_full", "A disk of the service is full.", hint="Try again later, or tell its operator.")
@@ -233,9 +240,7 @@ def install(app: FastAPI) -> None:
         return from_http(error)
 
     async def database_error(_: Request, error: Exception) -> JSONResponse:
-        full = is_disk_full(error)
-        _log.warning("the database's disk is full" if full else "the database does not answer", error=str(error))
-        return storage_full() if full else unavailable()
+        return from_database(error)
 
     async def system_error(_: Request, error: OSError) -> JSONResponse:
         if error.errno not in _FULL:

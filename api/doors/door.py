@@ -61,8 +61,7 @@ class Doors:
         except NotAdmittedError as error:
             await refusal(scope, error)(scope, receive, send_with_rate)
         except UNAVAILABLE as error:
-            _log.warning("the database does not answer", error=str(error))
-            await problems.unavailable()(scope, receive, send_with_rate)
+            await problems.from_database(error)(scope, receive, send_with_rate)
         else:
             await self._app(scope, receive, send_with_rate)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from asking import connection, problem, until
 from serving import serve_in_a_process
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 
 from store import keys
 from store.tables import IdempotencyRecord, Job, Model
@@ -51,6 +51,19 @@ def half_an_upload(url: str, key: str, model_file: bytes) -> Iterator[Callable[.
     yield send
     for each in opened:
         each.close()
+
+
+@pytest.fixture
+def full_disk(database: Database) -> Iterator[None]:
+    """Postgres has no room for what is to be remembered of requests."""
+    with database.begin() as session:
+        body = "RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE disk_full; END $$"
+        session.execute(text(f"CREATE FUNCTION fill() {body}"))
+        on = "BEFORE INSERT ON idempotency_records FOR EACH ROW"
+        session.execute(text(f"CREATE TRIGGER fill {on} EXECUTE FUNCTION fill()"))
+    yield
+    with database.begin() as session:
+        session.execute(text("DROP FUNCTION fill CASCADE"))
 
 
 def records(database: Database) -> list[IdempotencyRecord]:
@@ -138,6 +151,12 @@ def test_another_body_or_address_under_the_same_key_is_refused(
         assert problem(other) == (422, "idempotency_mismatch")
     assert count(database, Job) == 1
     assert api.get(f"jobs/{job}").json()["state"] == "queued"
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_disk_without_room_for_the_answer_is_told(api: httpx.Client, body: dict[str, object]) -> None:
+    assert problem(api.post("jobs", json=body, headers=KEY)) == (507, "storage_full")
+    assert api.post("jobs", json=body).status_code == 202
 
 
 def test_another_api_key_has_idempotency_keys_of_its_own(
