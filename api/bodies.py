@@ -24,6 +24,11 @@ def announced(request: Request) -> int | None:
     return int(length) if length.isdecimal() else None
 
 
+def media_type(request: Request) -> str:
+    """What the body of `request` is said to be, without parameters and in small letters: RFC 9110, section 8.3.1."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def arriving(request: Request) -> AsyncIterator[bytes]:
     """The body of `request`, piece by piece.
 

@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import bodies
 from api.disk import require_room
+from api.labels import one_line
 from api.multipart import FileForm
 from octet.errors import (
     InvalidArchiveError,
@@ -173,7 +174,7 @@ async def _spool(
 ) -> AsyncIterator[Spooled]:
     """The body in a file; `check` is asked now and then about the bytes that have come, if nobody announced them."""
     content_type = request.headers.get("content-type", "")
-    form = FileForm(content_type) if content_type.startswith("multipart/form-data") else None
+    form = FileForm(content_type) if bodies.media_type(request) == "multipart/form-data" else None
     body = bodies.arriving(request)
     digest, size = hashlib.sha256(), 0
     with TemporaryFile(dir=service.settings.spool_dir) as file:
@@ -224,7 +225,7 @@ def label(asked: str | None, sha256: str) -> str:
     direction of what follows.
     """
     base = re.split(r"[/\\]", asked or "")[-1]
-    return "".join(filter(str.isprintable, base)).strip(" .")[:_MAX_NAME] or sha256[:12]
+    return one_line(base).strip(" .")[:_MAX_NAME] or sha256[:12]
 
 
 def _unnoted(_: Session, __: Row) -> None:

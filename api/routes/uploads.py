@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from api import partial, present, problems, tus
+from api import bodies, partial, present, problems, tus
 from api.doors import Caller
 from api.errors import BodyTooLargeError
 from api.routes import datasets, models
@@ -197,7 +197,7 @@ async def send_part(
 
     The answer to the last one comes when the file has been read through, and is a refusal if it cannot be used.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip() != tus.MEDIA_TYPE:
+    if bodies.media_type(request) != tus.MEDIA_TYPE:
         raise UnsupportedFormatError(f"A part is sent with `Content-Type: {tus.MEDIA_TYPE}`.")
     checksum = None if upload_checksum is None else tus.read_checksum(upload_checksum)
     row = await partial.take_in_part(request, upload, upload_offset, checksum)

@@ -221,6 +221,13 @@ def test_a_part_of_another_media_type_is_refused(api: httpx.Client, path: str) -
     assert problem(answer) == (415, "unsupported_format")
 
 
+def test_capitals_in_a_media_type_mean_nothing(api: httpx.Client, path: str, data_file: bytes) -> None:
+    assert part(api, path, 0, data_file[:9], **{"Content-Type": "Application/Offset+Octet-Stream"}).status_code == 204
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.npz"\r\n\r\n' + data_file + b"\r\n--x--"
+    answer = api.post("datasets", content=form, headers={"Content-Type": "Multipart/Form-Data; boundary=x"})
+    assert (answer.status_code, answer.json()["name"]) == (201, "a.npz")
+
+
 def test_an_upload_can_be_given_up(api: httpx.Client, path: str, database: Database) -> None:
     part(api, path, 0, b"PK\x03\x04")
 
