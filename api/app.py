@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary=document.SUMMARY,
         description=document.DESCRIPTION,
         openapi_tags=document.TAGS,
-        openapi_url=f"{_PREFIX}/openapi.json",
+        openapi_url=None,  # api.document serves it
         docs_url=None,  # the usual viewers are scripts from a CDN: no use without internet, and against our own policy
         redoc_url=None,
         redirect_slashes=False,
@@ -84,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Envelope, telemetry=telemetry)
     app.add_middleware(Tus, path=f"{_PREFIX}/uploads")
     problems.install(app)
-    document.install(app)
+    document.install(app, f"{_PREFIX}/openapi.json")
     # Jobs are asked for most, and routes are tried in this order.
     for resource in (jobs, models, datasets, uploads, artifacts, catalog, webhooks, access):
         app.include_router(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
 
 from api import problems
 from api.idempotency import HEADER, MAX_KEY, REPLAYED
@@ -44,8 +46,8 @@ TAGS = [
 ]
 
 
-def install(app: FastAPI) -> None:
-    """Give `app` its document, made when it is first asked for."""
+def install(app: FastAPI, at: str) -> None:
+    """Give `app` its document, made when it is first asked for, and serve it at the path `at`."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -71,7 +73,15 @@ def install(app: FastAPI) -> None:
             app.openapi_schema = schema
         return app.openapi_schema
 
+    @cache
+    def text() -> bytes:  # FastAPI's own route makes it anew for everybody, and anybody may ask
+        return JSONResponse(app.openapi()).body
+
+    async def serve() -> Response:
+        return Response(text(), media_type="application/json")
+
     app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way
+    app.add_api_route(at, serve, methods=["GET", "HEAD"], include_in_schema=False)
 
 
 def _document_idempotency(operation: dict[str, Any]) -> None:

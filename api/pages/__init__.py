@@ -26,4 +26,4 @@ def install(app: FastAPI) -> None:
         return _templates.TemplateResponse(request, "index.html", {"version": __version__})
 
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
-    app.add_api_route("/", page, include_in_schema=False, response_class=HTMLResponse)
+    app.add_api_route("/", page, methods=["GET", "HEAD"], include_in_schema=False, response_class=HTMLResponse)

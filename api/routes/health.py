@@ -15,6 +15,7 @@ async def _readiness(request: Request) -> Readiness:
 
 
 @router.get("/live", summary="Ask whether the process answers")
+@router.head("/live", include_in_schema=False)  # as some load balancers ask
 async def live() -> wire.Health:
     """Always `ok`: the answer itself is the news. Needs no key."""
     return wire.Health(status="ok", checks={"api": "ok"})
@@ -25,6 +26,7 @@ async def live() -> wire.Health:
     summary="Ask whether jobs can be taken and run",
     responses={503: {"model": wire.Health, "description": "A part is missing; `checks` says which."}},
 )
+@router.head("/ready", include_in_schema=False)
 async def ready(readiness: Annotated[Readiness, Depends(_readiness)], response: Response) -> wire.Health:
     """Looks at the database, its schema, the broker, the workers and the disks. Needs no key.
 

@@ -58,10 +58,13 @@ TUS_ITEM = Row("item", {"headers": TUS})
 
 ROUTES = {
     "GET /": PUBLIC,
+    "HEAD /": PUBLIC,
     "GET /v1/openapi.json": PUBLIC,
     "HEAD /v1/openapi.json": PUBLIC,
     "GET /v1/health/live": PUBLIC,
+    "HEAD /v1/health/live": PUBLIC,
     "GET /v1/health/ready": PUBLIC,
+    "HEAD /v1/health/ready": PUBLIC,
     "POST /v1/session": PUBLIC,
     "GET /v1/session": OWN,
     "DELETE /v1/session": OWN,

@@ -48,6 +48,12 @@ def test_the_process_is_alive(url: str) -> None:
     assert httpx.get(f"{url}/v1/health/live", trust_env=False).json()["status"] == "ok"
 
 
+def test_load_balancers_may_ask_for_the_head_alone(url: str) -> None:
+    for path, statuses in (("live", {200}), ("ready", {200, 503})):
+        answer = httpx.head(f"{url}/v1/health/{path}", trust_env=False)
+        assert (answer.status_code in statuses, answer.content) == (True, b"")
+
+
 def test_the_service_is_ready_once_a_worker_is_there(api: httpx.Client, database: Database) -> None:
     until(lambda: set(_wrong(api)) == {"workers"})
 
