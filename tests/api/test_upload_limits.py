@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from asking import connection, left_behind, problem, upload_head
+from asking import connection, left_behind, part_head, problem, upload_head
 from example_report import REPORT
 from resuming import TUS, begin, metadata, offset, part
 from serving import serve
@@ -45,7 +45,7 @@ def test_a_body_that_stands_still_is_given_up(settings: Settings, key: str, data
     with _served(settings, key, spool_dir=tmp_path, body_idle_seconds=0.2) as client:
         path = begin(client, 1000)
         url = f"http://{client.base_url.host}:{client.base_url.port}"
-        for head in (upload_head(key, 1000), _part_head(key, path), _job_head(key)):
+        for head in (upload_head(key, 1000), part_head(key, path, 1000), _job_head(key)):
             with connection(url) as caller:
                 caller.sendall(head + b"PK\x03\x04")
                 answer = _all(caller)
@@ -225,19 +225,6 @@ def _all(caller: socket.socket) -> bytes:
         while data := caller.recv(65536):
             received += data
     return received
-
-
-def _part_head(key: str, path: str) -> bytes:
-    lines = [
-        f"PATCH /v1/{path} HTTP/1.1",
-        "Host: octet",
-        f"Authorization: Bearer {key}",
-        "Tus-Resumable: 1.0.0",
-        "Upload-Offset: 0",
-        "Content-Type: application/offset+octet-stream",
-        "Content-Length: 1000",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def _job_head(key: str) -> bytes:
