@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from structlog.contextvars import get_contextvars
 
 from api import present
+from api.labels import one_line
 from octet.data.needs import check_data
 from octet.rules import check_rules
 from octet.spec import DatasetSpec, ProgramSpec
@@ -38,7 +39,7 @@ def submit(service: Service, asked: wire.JobCreate, caller: Identity, idempotenc
             calibration_id=asked.calibration,
             evaluation_id=asked.evaluation,
             recipe=asked.recipe.model_dump(mode="json"),
-            name=asked.name,
+            name=one_line(asked.name or "") or None,
             key_id=caller.key_id,
             idempotency_key=idempotency_key,
             request_sha256=hashlib.sha256(asked.model_dump_json().encode()).hexdigest(),

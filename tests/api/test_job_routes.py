@@ -44,6 +44,15 @@ def test_a_job_is_queued_with_every_default_filled_in(api: httpx.Client, model: 
     assert api.get(f"jobs/{job['id']}").json() == job
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"), [("v1/ü 🦑", "v1/ü 🦑"), ("\x1b[2J\u202ea\r\nb\0", "[2Jab"), (" \n", None), ("", None)]
+)
+def test_a_job_is_named_by_one_line_of_plain_letters(
+    api: httpx.Client, model: str, name: str, kept: str | None
+) -> None:
+    assert api.post("jobs", json={"model": model, "recipe": DYNAMIC, "name": name}).json()["name"] == kept
+
+
 def test_a_hint_is_published_once_the_job_is_there(api: httpx.Client, model: str, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as broker:
         broker.delete(hints.QUEUE)
