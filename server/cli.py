@@ -48,6 +48,8 @@ class Commands(TyperGroup):
             _tell(error.message, error.hint)
         except UNAVAILABLE as error:
             _tell(f"The database does not answer: {error}", None)
+        except OSError as error:  # a disk that is full, a directory that nobody may write to
+            _tell(str(error), None)
         sys.exit(1)
 
 
@@ -67,7 +69,9 @@ app.add_typer(keys_app)
 def up(
     data_dir: DataDir = _DATA_DIR,
     host: Annotated[str, typer.Option(envvar="OCTET_HOST", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="OCTET_PORT", help="Port to listen on; 0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, envvar="OCTET_PORT", help="Port to listen on; 0: a free one.")
+    ] = 8000,
 ) -> None:
     """Run the whole service: Postgres, Redis, API and worker. Ctrl-C stops it; the next start continues.
 

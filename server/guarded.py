@@ -22,6 +22,7 @@ import psutil
 import structlog
 
 from octet.errors import OctetError
+from server.logs import tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,6 @@ exit $status
 _START_SECONDS = 120.0  # after a hard kill Postgres first replays its log
 _STOP_SECONDS = 60.0
 _AGAIN_SECONDS = 2.0  # between two tries to start a server that died
-_LOG_TAIL = 2000
 
 _log = structlog.get_logger()
 
@@ -247,8 +247,9 @@ class GuardedServer:
             time.sleep(0.02)
 
     def _failure(self) -> EmbeddedServerError:
-        tail = self.log_file.read_text(errors="replace")[-_LOG_TAIL:].strip()
-        return EmbeddedServerError(f"The embedded {self.name} did not start. The end of {self.log_file}:\n{tail}")
+        return EmbeddedServerError(
+            f"The embedded {self.name} did not start. The end of {self.log_file}:\n{tail(self.log_file)}"
+        )
 
 
 def clean_environment() -> Mapping[str, str]:

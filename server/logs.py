@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,11 @@ from structlog.stdlib import ProcessorFormatter
 from store import tracing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from structlog.typing import Processor
+
+_TAIL_BYTES = 2000
 
 # Of a line that structlog wrote as of one that a library wrote with `logging`. The first brings in what is bound to the
 # request or the job: its id.
@@ -25,6 +30,13 @@ _SHARED: tuple[Processor, ...] = (
     structlog.stdlib.ExtraAdder(),
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
+
+
+def tail(log_file: Path) -> str:
+    """The end of a log, however long it has become."""
+    with log_file.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        return file.read().decode(errors="replace").strip()
 
 
 def configure(level: int = logging.INFO) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from octet.errors import OctetError
+from server.logs import tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,6 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _DELAYS = (0.5, 1.0, 2.0)  # seconds before each restart; a part that dies once more was never well
 _STEADY_SECONDS = 60.0  # after so long its restarts are forgotten
 _STOP_SECONDS = 20.0  # and the grace of a worker
-_LOG_TAIL = 2000
 
 _log = structlog.get_logger()
 
@@ -72,7 +72,11 @@ class Part:
         if self._again_at is None:
             self._again_at = now + self._next_delay(now)
         elif now >= self._again_at:
-            self.start()
+            try:
+                self.start()
+            except OSError as error:  # no memory for another process, or nowhere to write its log: both may pass
+                self._again_at = now + _DELAYS[-1]
+                _log.warning("a part could not be started again yet", part=self.command, error=str(error))
 
     def settle(self) -> None:
         """It was seen to work: from now on it is started again however often it dies."""
@@ -101,8 +105,9 @@ class Part:
         if now - self._started > _STEADY_SECONDS:
             self._restarts = 0
         if self._restarts == len(_DELAYS) and not self._settled:
-            tail = self.log_file.read_text(errors="replace")[-_LOG_TAIL:].strip()
-            raise PartFailedError(f"The {self.command} does not stay up. The end of {self.log_file}:\n{tail}")
+            raise PartFailedError(
+                f"The {self.command} does not stay up. The end of {self.log_file}:\n{tail(self.log_file)}"
+            )
         delay = _DELAYS[min(self._restarts, len(_DELAYS) - 1)]
         self._restarts += 1
         status = self._process.returncode if self._process else None

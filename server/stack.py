@@ -86,6 +86,8 @@ def _start(running: ExitStack, data_dir: Path, host: str, port: int, console: Co
         Part(command, environment=settings, logs=data_dir / "logs", grace_seconds=grace_seconds)
         for command in ("worker", "api")
     ]
+    for part in parts:
+        running.callback(part.join)
     running.callback(_stop, parts, console)
     for part in parts:
         part.start()
@@ -124,8 +126,9 @@ def _free_port(host: str, port: int) -> int:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             return int(probe.getsockname()[1])
     except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # what follows says again where
         raise AddressInUseError(
-            f"The service cannot listen on {host}, port {port}: {os.strerror(error.errno or 0)}.",
+            f"The service cannot listen on {host}, port {port}: {reason}.",
             hint="Choose another one with --port; 0 takes any that is free.",
         ) from None
 
@@ -172,7 +175,7 @@ def _greet(console: Console, url: str, key: str | None, data_dir: Path) -> None:
     }
     console.print("\n[bold green]Octet is ready.[/]")
     for name, value in rows.items():
-        console.print(f"  [bold]{name:<14}[/]{value}")
+        console.print(f"  [bold]{name:<14}[/]{escape(value)}")
     console.print("Ctrl-C stops everything.\n")
 
 
@@ -205,5 +208,3 @@ def _stop(parts: Sequence[Part], console: Console) -> None:
     for number in _STOP_SIGNALS:
         signal.signal(number, stop)
     console.print("Stopping … a second Ctrl-C does not wait for jobs that run.")
-    for part in parts:
-        part.join()

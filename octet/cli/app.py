@@ -56,6 +56,9 @@ class Commands(TyperGroup):
         except OctetError as error:
             _tell(error)
             sys.exit(GATE_FAILED if isinstance(error, GateFailedError) else FAILED)
+        except OSError as error:  # a disk that is full, a directory that nobody may write to
+            typer.echo(f"error: {error}", file=sys.stderr)
+            sys.exit(FAILED)
 
 
 app = typer.Typer(

@@ -158,6 +158,11 @@ def test_a_host_is_healthy_while_its_worker_is_heard_of(database: Database) -> N
     assert octet_server("healthy").exit_code == 0
 
 
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_is_none_is_wrong_usage(port: str) -> None:
+    assert octet_server("up", "--port", port).exit_code == 2
+
+
 @pytest.mark.usefixtures("in_environment", "database")
 def test_migrating_what_is_migrated_changes_nothing() -> None:
     assert octet_server("migrate").exit_code == 0

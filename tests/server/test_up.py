@@ -65,7 +65,7 @@ class Up:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.said += line
-            if line.startswith(word):
+            if word in line:
                 return
         pytest.fail(f"it stopped instead:\n{self.said}")
 
@@ -89,7 +89,7 @@ class Up:
 def data_dir() -> Iterator[Path]:
     # Not pytest's: Postgres, which does not run as root, has to get through to it.
     with TemporaryDirectory(prefix="octet-up-") as directory:
-        yield Path(directory, "data")
+        yield Path(directory, "data[bold]")  # which is no markup
 
 
 @pytest.fixture
@@ -164,14 +164,29 @@ def test_a_job_that_runs_when_the_service_stops_is_finished_after_the_next_start
         assert client.job(job.id).refresh().attempt == 2
 
 
-def test_a_part_that_dies_is_started_again(start: Callable[..., Up]) -> None:
+def test_a_part_that_dies_is_started_again_as_soon_as_it_can_be(start: Callable[..., Up]) -> None:
     up = start()
     up.until_ready()
     with up.client as client:
         (old,) = client.workers()
+        logs = (up.data_dir / "logs").rename(up.data_dir / "logs elsewhere")
         psutil.Process(old.pid).kill()
+        up.until_it_says("could not be started again yet")
+        logs.rename(up.data_dir / "logs")
         wait_until(lambda: any(worker.id != old.id for worker in client.workers()))
     assert up.stop(signal.SIGTERM) == 0
+
+
+def test_parts_are_waited_for_though_nobody_reads_what_is_said(start: Callable[..., Up]) -> None:
+    up = start()
+    up.until_ready()
+    parts = up.processes()
+    assert up.process.stdout is not None
+    up.process.stdout.close()  # as with `octet-server up | tee log`, where Ctrl-C ends both
+    up.process.send_signal(signal.SIGINT)
+    up.process.wait(60)
+    assert none_lives(parts)
+    assert '"worker stopped"' in (up.data_dir / "logs" / "worker.log").read_text()
 
 
 def test_a_worker_that_dies_again_and_again_is_started_again_and_again(start: Callable[..., Up]) -> None:
@@ -232,3 +247,29 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(start: Callable[
     assert up.process.returncode == 1
     assert f"error: The service cannot listen on 127.0.0.1, port {port}: Address already in use." in output
     assert not (data_dir / "postgres").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "variable", "sentence"),
+    [
+        (["--host", "nowhere.invalid"], {}, "error: The service cannot listen on nowhere.invalid, port 8000: "),
+        (["--data-dir", __file__], {}, f"error: [Errno 20] Not a directory: '{__file__}/logs'"),
+        ([], {"OCTET_WEBHOOK_NETWORKS": "10.0.0.0/8"}, "error: The environment does not fit: "),
+        ([], {"OCTET_MAX_ATTEMPTS": "few"}, "error: The environment does not fit: OCTET_MAX_ATTEMPTS: "),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_line(
+    data_dir: Path, options: list[str], variable: dict[str, str], sentence: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "server", "up", "--data-dir", str(data_dir), *options],
+        cwd=CHECKOUT,
+        env={**os.environ, **variable},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(sentence)
+    assert "Traceback" not in done.stderr

@@ -200,6 +200,14 @@ def test_a_service_that_is_not_there_is_told_in_a_line_and_a_hint() -> None:
     ]
 
 
+def test_a_disk_that_is_full_is_told_in_a_line(tiny_model: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [OCTET, "inspect", tiny_model, "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
+
+
 def test_every_fault_of_a_recipe_is_listed_with_its_place(tiny_model: Path, recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(json.dumps({"metod": "static", "measure": {"seconds": -1}}))
     done = octet_here("quantize", tiny_model, "--recipe", recipe, "-o", tmp_path / "out")
