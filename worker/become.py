@@ -14,6 +14,7 @@ import torch
 from numpy import random
 
 from worker.sandbox import confine
+from worker.sandbox.kernel import show_to_runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ def become(occupant: Occupant, descriptors: Sequence[int]) -> tuple[list[Sandbox
         What stands around it, and `descriptors` but for the log.
     """
     room, scratch = occupant.room, str(occupant.scratch)
+    show_to_runner()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     kept = _keep_open(descriptors)

@@ -27,6 +27,7 @@ from worker import checker, child
 from worker.become import become
 from worker.protocol import MAX_LINE, REQUEST, Buried, Bury, Fork, Forked, Warmed
 from worker.sandbox import Occupant, Room, namespaces, user
+from worker.sandbox.kernel import hide_from_jobs
 from worker.scratch import remove
 from worker.warmup import warm_up
 
@@ -161,6 +162,7 @@ def main(descriptor: int, room: Room) -> None:
         namespaces.enter(room)
     except OSError as error:
         room = room.model_copy(update={"shared": str(error)})
+    hide_from_jobs()  # which could take over one of their own user, and with it the jobs to come
     gc.collect()
     gc.freeze()  # what is here now is never garbage: collecting it in a child would only copy its pages
     try:

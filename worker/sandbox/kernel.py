@@ -38,5 +38,14 @@ def syscall(number: int, *arguments: Any) -> int:
 
 def hide_from_jobs() -> None:
     """Keep this process's environment and memory from other processes of its user (PR_SET_DUMPABLE, prctl(2))."""
+    _set_dumpable(0)
+
+
+def show_to_runner() -> None:
+    """Undo that in a fork of such a process: a runner of the same user looks at what it has open."""
+    _set_dumpable(1)
+
+
+def _set_dumpable(value: int) -> None:
     if sys.platform == "linux":
-        call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+        call("prctl", _PR_SET_DUMPABLE, value, 0, 0, 0)
