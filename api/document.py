@@ -75,7 +75,7 @@ def install(app: FastAPI, at: str) -> None:
 
     @cache
     def text() -> bytes:  # FastAPI's own route makes it anew for everybody, and anybody may ask
-        return JSONResponse(app.openapi()).body
+        return bytes(JSONResponse(app.openapi()).body)
 
     async def serve() -> Response:
         return Response(text(), media_type="application/json")
