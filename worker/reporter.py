@@ -50,7 +50,7 @@ class Reporter:
         self._checkpoint = checkpoint
         self._limit = limit
         self._lock = Lock()
-        self._steps: dict[str, Progress] = {}  # what is not written yet: of each stage the last, in their order
+        self._steps: dict[str, Progress] = {}  # what is not written yet: of each stage the last
         self._advanced = False  # since a checkpoint was kept
         self._rested = 0.0
         self._rounds = Rounds("reporter", self._write, seconds=SECONDS)
@@ -75,7 +75,6 @@ class Reporter:
             self.stage = progress.stage
             tracer().enter(progress.stage)
         with self._lock:
-            self._steps.pop(progress.stage, None)
             self._steps[progress.stage] = progress
 
     def hear_of_checkpoint(self) -> None:
