@@ -144,7 +144,7 @@ class Upload(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     spec: Mapped[dict[str, Any]] = mapped_column(comment="octet.spec, as JSON.")
     created_at: Mapped[datetime] = _now()
-    expires_at: Mapped[datetime | None] = mapped_column(index=True, comment="When it is deleted by itself.")
+    expires_at: Mapped[datetime | None] = mapped_column(comment="When it is deleted by itself.")
     deleted_at: Mapped[datetime | None]
 
 
@@ -156,6 +156,7 @@ class Model(Upload):
         Index("uq_models_content", "owner_id", "sha256", unique=True),
         Index("ix_models_sha256", "sha256"),
         Index("ix_models_newest", "owner_id", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index("ix_models_expires_at", "expires_at", postgresql_where=text("deleted_at IS NULL")),
     )
 
 
@@ -167,6 +168,7 @@ class Dataset(Upload):
         Index("uq_datasets_content", "owner_id", "sha256", unique=True),
         Index("ix_datasets_sha256", "sha256"),
         Index("ix_datasets_newest", "owner_id", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index("ix_datasets_expires_at", "expires_at", postgresql_where=text("deleted_at IS NULL")),
     )
 
 
@@ -209,7 +211,7 @@ class Job(Base):
         Index("uq_jobs_idempotency", "key_id", "idempotency_key", unique=True),
         Index("ix_jobs_newest", "owner_id", "queued_at", "id"),
         Index("ix_jobs_result", "owner_id", "result_key", postgresql_where=text("state = 'succeeded'")),
-        Index("ix_jobs_unfinished", "owner_id", postgresql_where=text("state IN ('queued', 'running', 'cancelling')")),
+        Index("ix_jobs_state", "owner_id", "state", "queued_at", "id"),
         Index("ix_jobs_queue", "queued_at", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_leases", "lease_until", postgresql_where=text("state IN ('running', 'cancelling')")),
     )
@@ -379,6 +381,11 @@ class WebhookDelivery(Base):
     __table_args__ = (
         Index("ix_webhook_deliveries_due", "next_at", postgresql_where=text("next_at IS NOT NULL")),
         Index("ix_webhook_deliveries_newest", "webhook_id", "created_at", "id"),
+        Index(
+            "ix_webhook_deliveries_failed",
+            "created_at",
+            postgresql_where=text("next_at IS NULL AND delivered_at IS NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)

@@ -201,6 +201,13 @@ def _create_tables() -> None:
     op.create_index(
         "ix_webhook_deliveries_newest", "webhook_deliveries", ["webhook_id", "created_at", "id"], unique=False
     )
+    op.create_index(
+        "ix_webhook_deliveries_failed",
+        "webhook_deliveries",
+        ["created_at"],
+        unique=False,
+        postgresql_where=sa.text("next_at IS NULL AND delivered_at IS NULL"),
+    )
     op.create_table(
         "partial_upload_chunks",
         sa.Column("upload_id", sa.Uuid(), nullable=False),
@@ -257,7 +264,13 @@ def _extend_tables() -> None:
         unique=False,
         postgresql_where=sa.text("deleted_at IS NULL"),
     )
-    op.create_index(op.f("ix_datasets_expires_at"), "datasets", ["expires_at"], unique=False)
+    op.create_index(
+        "ix_datasets_expires_at",
+        "datasets",
+        ["expires_at"],
+        unique=False,
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    )
     op.create_index("ix_datasets_sha256", "datasets", ["sha256"], unique=False)
     op.create_index("uq_datasets_content", "datasets", ["owner_id", "sha256"], unique=True)
     op.create_foreign_key(op.f("fk_datasets_owner_id_owners"), "datasets", "owners", ["owner_id"], ["id"])
@@ -304,13 +317,7 @@ def _extend_tables() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'succeeded'"),
     )
-    op.create_index(
-        "ix_jobs_unfinished",
-        "jobs",
-        ["owner_id"],
-        unique=False,
-        postgresql_where=sa.text("state IN ('queued', 'running', 'cancelling')"),
-    )
+    op.create_index("ix_jobs_state", "jobs", ["owner_id", "state", "queued_at", "id"], unique=False)
     op.create_foreign_key(op.f("fk_jobs_owner_id_owners"), "jobs", "owners", ["owner_id"], ["id"])
     op.add_column("models", sa.Column("owner_id", sa.Uuid(), server_default=FIRST_OWNER, nullable=False))
     op.add_column(
@@ -326,7 +333,9 @@ def _extend_tables() -> None:
         unique=False,
         postgresql_where=sa.text("deleted_at IS NULL"),
     )
-    op.create_index(op.f("ix_models_expires_at"), "models", ["expires_at"], unique=False)
+    op.create_index(
+        "ix_models_expires_at", "models", ["expires_at"], unique=False, postgresql_where=sa.text("deleted_at IS NULL")
+    )
     op.create_index("ix_models_sha256", "models", ["sha256"], unique=False)
     op.create_index("uq_models_content", "models", ["owner_id", "sha256"], unique=True)
     op.create_foreign_key(op.f("fk_models_owner_id_owners"), "models", "owners", ["owner_id"], ["id"])
@@ -358,7 +367,7 @@ def _shrink_tables() -> None:
     op.drop_constraint(op.f("fk_models_owner_id_owners"), "models", type_="foreignkey")
     op.drop_index("uq_models_content", table_name="models")
     op.drop_index("ix_models_sha256", table_name="models")
-    op.drop_index(op.f("ix_models_expires_at"), table_name="models")
+    op.drop_index("ix_models_expires_at", table_name="models", postgresql_where=sa.text("deleted_at IS NULL"))
     op.drop_index("ix_models_newest", table_name="models", postgresql_where=sa.text("deleted_at IS NULL"))
     op.create_index(
         op.f("ix_models_newest"), "models", ["created_at", "id"], unique=False, postgresql_where="(deleted_at IS NULL)"
@@ -367,11 +376,7 @@ def _shrink_tables() -> None:
     op.drop_column("models", "expires_at")
     op.drop_column("models", "owner_id")
     op.drop_constraint(op.f("fk_jobs_owner_id_owners"), "jobs", type_="foreignkey")
-    op.drop_index(
-        "ix_jobs_unfinished",
-        table_name="jobs",
-        postgresql_where=sa.text("state IN ('queued', 'running', 'cancelling')"),
-    )
+    op.drop_index("ix_jobs_state", table_name="jobs")
     op.drop_index("ix_jobs_result", table_name="jobs", postgresql_where=sa.text("state = 'succeeded'"))
     op.drop_index(op.f("ix_jobs_expires_at"), table_name="jobs")
     op.drop_index("ix_jobs_newest", table_name="jobs")
@@ -385,7 +390,7 @@ def _shrink_tables() -> None:
     op.drop_constraint(op.f("fk_datasets_owner_id_owners"), "datasets", type_="foreignkey")
     op.drop_index("uq_datasets_content", table_name="datasets")
     op.drop_index("ix_datasets_sha256", table_name="datasets")
-    op.drop_index(op.f("ix_datasets_expires_at"), table_name="datasets")
+    op.drop_index("ix_datasets_expires_at", table_name="datasets", postgresql_where=sa.text("deleted_at IS NULL"))
     op.drop_index("ix_datasets_newest", table_name="datasets", postgresql_where=sa.text("deleted_at IS NULL"))
     op.create_index(
         op.f("ix_datasets_newest"),
@@ -409,6 +414,11 @@ def _shrink_tables() -> None:
 
 def _drop_tables() -> None:
     op.drop_table("partial_upload_chunks")
+    op.drop_index(
+        "ix_webhook_deliveries_failed",
+        table_name="webhook_deliveries",
+        postgresql_where=sa.text("next_at IS NULL AND delivered_at IS NULL"),
+    )
     op.drop_index("ix_webhook_deliveries_newest", table_name="webhook_deliveries")
     op.drop_index(
         "ix_webhook_deliveries_due", table_name="webhook_deliveries", postgresql_where=sa.text("next_at IS NOT NULL")
