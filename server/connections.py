@@ -26,7 +26,7 @@ _REFUSAL = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r
 class ImpatientProtocol(HttpToolsProtocol):
     """uvicorn's protocol, but a head must have arrived in full within a time, and within a size.
 
-    The time runs from the opening of the connection, and for every further request from its first byte; in between
+    The time runs from the opening of the connection, and for every further request from what comes first; in between
     uvicorn's own time-out of idle connections holds. An answer has no such end, but some of it must be taken, as TCP
     acknowledges it, within another time: RFC 5482, which Linux keeps to.
     """
@@ -58,6 +58,8 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Something has arrived."""
+        if self.timeout_keep_alive_task is not None:  # which ends here, also for a blank line that begins no request
+            self._expect_head()
         super().data_received(data)
         if self._deadline is not None:
             self._arrived += len(data)

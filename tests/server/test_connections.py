@@ -128,6 +128,14 @@ def test_a_connection_is_kept_for_later_but_the_next_head_has_its_time_too(clien
     assert _rest(client) == b""
 
 
+def test_blank_lines_keep_no_connection(client: socket.socket) -> None:
+    client.sendall(_head())
+    assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+    client.sendall(b"\r\n")  # with which no request begins
+    assert _rest(client) == b""
+
+
 def test_a_client_that_does_not_take_its_answer_is_hung_up_on(client: socket.socket) -> None:
     client.sendall(_head(path="/large"))
     with pytest.raises(OSError, match=r"(?i)pipe|reset"):
