@@ -43,8 +43,9 @@ def configure(level: int = logging.INFO) -> None:
     """Send structlog's and every library's lines to standard error."""
     on_terminal = sys.stderr.isatty()
     rendering: tuple[Processor, ...] = (
-        # A plain traceback: the default one shows every local variable, API keys among them.
-        (structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),)
+        # A plain traceback: the default one shows every local variable, API keys among them. And strings as Python
+        # writes them: a path that a stranger asks for must not command the terminal.
+        (structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback, repr_native_str=True),)
         if on_terminal
         else (structlog.processors.format_exc_info, structlog.processors.JSONRenderer())
     )
