@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
+    from fastapi import Request
+
     from api.service import Service
 
 MAX_WAIT = 60
@@ -35,40 +37,52 @@ def asked_wait(prefer: str | None) -> int | None:
     return min(int(asked[1]), MAX_WAIT) if asked else None
 
 
-def etag(job: wire.Job) -> str:
-    """Changes with anything that an answer shows of the job."""
-    return f'"{hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:32]}"'
+class Shown(NamedTuple):
+    """A job as the answer shows it.
+
+    Attributes:
+        finished: Whether it will stay like this.
+        body: JSON of an `octet.wire.Job`.
+        etag: Changes with anything in it.
+    """
+
+    finished: bool
+    body: bytes
+    etag: str
 
 
-async def read_job(service: Service, owner_id: UUID, job_id: UUID) -> wire.Job:
+async def read_job(service: Service, owner_id: UUID, job_id: UUID) -> Shown:
     """The job as it is now.
 
     Raises:
         NotFoundError: If the owner has none of that id.
     """
-    row = await service.reader.first(STATUS, job_id=job_id, owner_id=owner_id)
+    row = await service.reader.first(STATUS, {"job_id": job_id, "owner_id": owner_id})
     if row is None:
         raise NotFoundError(f"There is no job {job_id}.")
-    return wire.Job.model_validate_json(row[0])
+    job = wire.Job.model_validate_json(row[0])
+    body = job.model_dump_json().encode()
+    return Shown(job.finished, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
-async def wait_for_job(service: Service, owner_id: UUID, job_id: UUID, seconds: float, known: str | None) -> wire.Job:
+async def wait_for_job(request: Request, owner_id: UUID, job_id: UUID, seconds: float, known: str | None) -> Shown:
     """The job once it has finished, once it is no longer what the caller knows, or after `seconds`.
 
     Args:
-        service: The parts of the app.
+        request: Whoever has hung up waits no longer.
         owner_id: Whose it must be.
         job_id: The job.
         seconds: How long to wait at most.
         known: The caller's If-None-Match; None: only the end is news.
     """
+    service: Service = request.app.state.service
     end = time.monotonic() + seconds
     with service.waiter.watch(job_id) as watch:
         while True:
             job = await read_job(service, owner_id, job_id)
-            news = job.finished if known is None else not matches(known, etag(job))
+            news = job.finished if known is None else not matches(known, job.etag)
             left = end - time.monotonic()
-            if news or job.finished or left <= 0:
+            if news or job.finished or left <= 0 or await request.is_disconnected():
                 return job
             await watch.wait(min(left, _LOOK_SECONDS))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, update
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from store.audit import Actor
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-Lookup: TypeAlias = "Select[Any]"
-"""A statement that gives the columns of a `Grant`, or no row."""
-
 USUAL: tuple[Scope, ...] = ("read", "submit")
 """What a key may do unless somebody says otherwise."""
 
@@ -41,6 +38,13 @@ class Limits(NamedTuple):
 
 
 _UNSAID = Limits()
+
+
+class Lookup(NamedTuple):
+    """A statement that gives the columns of a `Grant`, or no row, and its parameters."""
+
+    statement: Select[Any]
+    parameters: dict[str, Any]
 
 
 class Grant(NamedTuple):
@@ -104,7 +108,7 @@ def granted(plaintext: str) -> Lookup:
 
     One look-up by hash, whether the key exists or not: the time it takes says nothing about the keys there are.
     """
-    return _GRANTED.params(sha256=tokens.digest(plaintext))
+    return Lookup(_GRANTED, {"sha256": tokens.digest(plaintext)})
 
 
 def facts(*, over: ColumnElement[bool] | None = None) -> tuple[Any, ...]:

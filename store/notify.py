@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
-from sqlalchemy import func, make_url, select
+from sqlalchemy import func, select
+
+from store.database import conninfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +56,7 @@ class JobWaiter:
     """
 
     def __init__(self, database_url: str) -> None:
-        self._url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._url = conninfo(database_url)
         self._watches: dict[str, set[Watch]] = defaultdict(set)  # by job id, as notifications spell it
         self._task: asyncio.Task[None] | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, or_, select
 from sqlalchemy import insert as sql_insert
@@ -12,7 +12,6 @@ from store import audit, keys, tokens
 from store.tables import ApiKey, BrowserSession
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
     from store.audit import Actor
@@ -41,9 +40,9 @@ def create(session: Session, actor: Actor, seconds: float) -> str:
     return plaintext
 
 
-def granted(plaintext: str) -> Select[Any]:
+def granted(plaintext: str) -> keys.Lookup:
     """Asks for the `keys.Grant` of the key that somebody signed in with; it expires with the session or the key."""
-    return _GRANTED.params(sha256=tokens.digest(plaintext))
+    return keys.Lookup(_GRANTED, {"sha256": tokens.digest(plaintext)})
 
 
 def end(session: Session, actor: Actor, plaintext: str) -> None:

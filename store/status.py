@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, bindparam, case, cast, func, select, tuple_
+from sqlalchemy import String, bindparam, case, cast, func, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 
@@ -38,7 +39,8 @@ def _status() -> Select[str]:
 
 
 def _json(members: Mapping[str, Any]) -> ColumnElement[Any]:
-    return func.json_build_object(*(part for member in members.items() for part in member))
+    names = (literal_column(f"'{name}'") for name in members)
+    return func.json_build_object(*chain.from_iterable(zip(names, members.values(), strict=True)))
 
 
 STATUS = _status()

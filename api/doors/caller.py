@@ -62,7 +62,7 @@ def identity_of_key(session: Session, settings: Settings, key: str) -> Identity:
         UnauthorizedError: If it is none, or holds no longer.
     """
     brought = of_key(key.strip())
-    grant = brought.grant(session.execute(brought.query).first())
+    grant = brought.grant(session.execute(*brought.lookup).first())
     return identity(grant, settings)
 
 

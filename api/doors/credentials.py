@@ -40,11 +40,11 @@ class Credentials(NamedTuple):
 
     Attributes:
         kind: `key` or `session`. Browsers send cookies whoever makes them send a request.
-        query: Asks the database for its `keys.Grant`.
+        lookup: Asks the database for its `keys.Grant`.
     """
 
     kind: str
-    query: keys.Lookup
+    lookup: keys.Lookup
 
     def grant(self, row: Sequence[Any] | None) -> keys.Grant:
         """What they grant, by what the database answered.

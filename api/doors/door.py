@@ -98,7 +98,7 @@ async def _admit(service: Service, scope: Scope, rate: dict[str, str]) -> None:
         _refuse_cross_site(scope)
         return
     brought = credentials.of_request(scope)
-    grant = brought.grant(await service.reader.first(brought.query))
+    grant = brought.grant(await service.reader.first(*brought.lookup))
     if brought.kind == "session":
         _refuse_cross_site(scope)
     caller = identity(grant, service.settings)

@@ -107,7 +107,7 @@ def list_jobs(
 async def get_job(
     job_id: UUID,
     caller: Caller,
-    service: Parts,
+    request: Request,
     prefer: Annotated[
         str | None, Header(description="`wait=N`: answer after N seconds (60 at most) or on news.")
     ] = None,
@@ -119,16 +119,15 @@ async def get_job(
     after N seconds in any case.
     """
     wait = following.asked_wait(prefer)
-    job = await following.wait_for_job(service, caller.owner_id, job_id, wait or 0, if_none_match)
-    tag = following.etag(job)
-    headers = {"ETag": tag}
+    job = await following.wait_for_job(request, caller.owner_id, job_id, wait or 0, if_none_match)
+    headers = {"ETag": job.etag}
     if wait is not None:
         headers["Preference-Applied"] = f"wait={wait}"
     if not job.finished:
         headers["Retry-After"] = _RETRY_SECONDS
-    if content.matches(if_none_match, tag):
+    if content.matches(if_none_match, job.etag):
         return Response(status_code=304, headers=headers)
-    return Response(job.model_dump_json(), headers=headers, media_type="application/json")
+    return Response(job.body, headers=headers, media_type="application/json")
 
 
 @router.delete(

@@ -45,14 +45,14 @@ def octet_server(*arguments: str) -> Result:
 def test_a_key_is_made_listed_and_revoked(database: Database) -> None:
     plaintext = octet_server("keys", "create", "ci").stdout.strip()
     with database.begin() as session:
-        assert session.execute(keys.granted(plaintext)).one().revoked is False
+        assert session.execute(*keys.granted(plaintext)).one().revoked is False
     listed = octet_server("keys", "list").stdout
     assert "ci" in listed
     assert plaintext not in listed
     revoked = octet_server("keys", "revoke", plaintext[:12])
     assert revoked.exit_code == 0
     with database.begin() as session:
-        assert session.execute(keys.granted(plaintext)).one().revoked is True
+        assert session.execute(*keys.granted(plaintext)).one().revoked is True
 
 
 @pytest.mark.usefixtures("in_environment")
@@ -65,7 +65,7 @@ def test_a_key_is_made_for_an_owner_with_scopes_limits_and_an_end(database: Data
     assert (entry["owner"], entry["scopes"], entry["max_stored_bytes"]) == ("team", ["read", "admin"], 50 * 10**9)
     assert "sha256" not in entry
     with database.begin() as session:
-        found = session.execute(keys.granted(plaintext)).one()
+        found = session.execute(*keys.granted(plaintext)).one()
         assert (found.max_unfinished_jobs, found.max_requests_per_minute) == (5, 600)
         ((key, _),) = keys.list_keys(session)
         assert key.expires_at is not None
@@ -121,7 +121,7 @@ def test_keys_are_found_through_the_data_directory_of_a_running_service(
     (tmp_path / "database-url").write_text(settings.database_url + "\n")
     plaintext = octet_server("keys", "create", "me", "--data-dir", str(tmp_path)).stdout.strip()
     with database.begin() as session:
-        assert session.execute(keys.granted(plaintext)).one().revoked is False
+        assert session.execute(*keys.granted(plaintext)).one().revoked is False
 
 
 def test_a_worker_without_settings_says_which_are_missing() -> None:

@@ -14,14 +14,13 @@ from store.errors import ConflictError, NotFoundError
 from store.tables import ApiKey, AuditEntry, BrowserSession, Owner
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
     from store.database import Database
 
 
-def grant(session: Session, query: Select[tuple[object, ...]]) -> keys.Grant:
-    return keys.Grant(*session.execute(query).one())
+def grant(session: Session, lookup: keys.Lookup) -> keys.Grant:
+    return keys.Grant(*session.execute(*lookup).one())
 
 
 def test_a_key_is_random_and_only_its_hash_is_kept(database: Database) -> None:
@@ -46,7 +45,7 @@ def test_a_key_has_the_scopes_the_owner_and_the_limits_that_it_was_given(databas
         assert granted.scopes == ["read", "admin"]
         assert granted[4:7] == limits
         assert (granted.revoked, granted.expired) == (False, False)
-        assert session.execute(keys.granted(plaintext + "x")).first() is None
+        assert session.execute(*keys.granted(plaintext + "x")).first() is None
 
 
 def test_an_owner_that_is_named_twice_at_once_is_made_once(database: Database) -> None:
@@ -124,7 +123,7 @@ def test_a_session_is_as_good_as_its_key_until_it_ends(database: Database) -> No
         assert grant(session, sessions.granted(cookie))[:4] == (row.id, row.owner_id, "laptop", ["read", "submit"])
         sessions.end(session, actor, cookie)
         sessions.end(session, actor, cookie)
-        assert session.execute(sessions.granted(cookie)).first() is None
+        assert session.execute(*sessions.granted(cookie)).first() is None
         assert not grant(session, sessions.granted(other)).expired
         row.expires_at = func.now()
         session.flush()
@@ -156,5 +155,5 @@ def test_whoever_signs_in_with_a_key_too_often_ends_the_oldest_session(
         with database.begin() as session:
             cookies.append(sessions.create(session, by, 60))
     with database.begin() as session:
-        lasting = [session.execute(sessions.granted(cookie)).first() is not None for cookie in cookies]
+        lasting = [session.execute(*sessions.granted(cookie)).first() is not None for cookie in cookies]
     assert lasting == [True, False, True, True]
