@@ -39,7 +39,7 @@ def _status() -> Select[str]:
 
 
 def _json(members: Mapping[str, Any]) -> ColumnElement[Any]:
-    names = (literal_column(f"'{name}'") for name in members)
+    names = (literal_column(f"'{name}'", String) for name in members)
     return func.json_build_object(*chain.from_iterable(zip(names, members.values(), strict=True)))
 
 
