@@ -129,8 +129,10 @@ class WarmProcess:
         """End a child that has `patience` seconds to end by itself; its exit status if it did."""
         try:
             return self._ask(Bury(pid=pid, patience=patience), Buried, seconds=patience + _ANSWER_SECONDS).status
-        except OSError:  # it is gone, and so are its children: the kernel sees to that
-            self.close()
+        except OSError:
+            # It is gone or stands still, and its children go with it: the kernel sees to that. What the child has left
+            # may be a finished job, so the directory stays until `close`.
+            self._process.kill()
             return None
 
     def close(self) -> None:

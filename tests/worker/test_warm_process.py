@@ -94,6 +94,19 @@ def test_its_children_end_with_it(own: WarmProcess) -> None:
     child.close()
 
 
+def test_what_a_child_has_left_outlives_the_process_that_it_was_forked_from(own: WarmProcess) -> None:
+    child = own.fork()
+    (child.scratch / "model.pt2").write_bytes(b"finished")
+    parent = psutil.Process(child.pid).parent()
+    assert parent is not None
+    parent.kill()
+    child.kill()
+    assert (child.scratch / "model.pt2").read_bytes() == b"finished"
+    child.close()
+    wait_until(lambda: not own.hear())
+    assert not child.scratch.parent.exists()
+
+
 def test_it_ends_with_its_children_when_the_runner_hangs_up(own: WarmProcess) -> None:
     child = own.fork()
     process, home = psutil.Process(child.pid), child.scratch.parent
