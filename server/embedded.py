@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import redis
@@ -44,7 +45,7 @@ class EmbeddedPostgres(GuardedServer):
         self.account = _UNPRIVILEGED if os.geteuid() == 0 else None
 
     def _url(self, sockets: Path) -> str:
-        return f"postgresql://octet@/postgres?host={sockets}"
+        return f"postgresql://octet@/postgres?host={quote(str(sockets))}"
 
     def _command(self, sockets: Path) -> list[str]:
         return [str(_postgres_binary("postgres")), "-D", str(self.directory), "-k", str(sockets), "-h", ""]
@@ -99,7 +100,7 @@ class EmbeddedRedis(GuardedServer):
     not_ready = (redis.ConnectionError,)
 
     def _url(self, sockets: Path) -> str:
-        return f"unix://{sockets}/redis.sock"
+        return f"unix://{quote(str(sockets))}/redis.sock"
 
     def _command(self, sockets: Path) -> list[str]:
         options = {

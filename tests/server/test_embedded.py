@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,6 +19,8 @@ import pytest
 import redis
 
 from server.embedded import DirectoryInUseError, EmbeddedPostgres, EmbeddedRedis, EmbeddedServerError
+from store.database import Database
+from store.hints import Hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +74,18 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_the_temporary_directory_may_have_any_name(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = data_dir / "50% of é"
+    odd.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    with EmbeddedPostgres(data_dir) as postgres, EmbeddedRedis(data_dir) as redis_server:
+        with closing(Database(postgres.url)) as database:
+            assert not database.is_read_only()
+        with closing(Hints(redis_server.url)) as hints:
+            assert hints.ping()
+    assert not list(odd.iterdir())
 
 
 def test_postgres_continues_where_it_ended(data_dir: Path) -> None:
