@@ -142,7 +142,7 @@ def signed_in(page: Page, key: str) -> Page:
     """The page, once somebody has signed in."""
     page.get_by_label("API key").fill(key)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("heading", name="New job").wait_for()
+    page.get_by_role("button", name="Quantize").wait_for()
     return page
 
 

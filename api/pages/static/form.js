@@ -45,6 +45,7 @@ export class JobForm {
     );
     byId("known-models").hidden = models.data.length === 0;
     this.update();
+    this.form.hidden = false; // not before there is something to choose from
   }
 
   offer(recipes, engines) {
